@@ -1,0 +1,1 @@
+"""Stands in for setuptools while CMake lets pip fetch a source archive; see build_meta.py."""

@@ -1,0 +1,20 @@
+# One GoogleTest executable for each layer that has tests: tests/cpp/<layer>/*_test.cpp make
+# srvdb_<layer>_tests, registered with ctest under the same name.
+
+include(googletest)
+
+foreach(layer IN LISTS srvdb_layers)
+  file(GLOB test_sources CONFIGURE_DEPENDS "tests/cpp/${layer}/*_test.cpp")
+  file(GLOB helper_sources CONFIGURE_DEPENDS "tests/cpp/support/*.cpp")
+  if(NOT test_sources)
+    continue()
+  endif()
+  set(target srvdb_${layer}_tests)
+  add_executable(${target} ${test_sources} ${helper_sources})
+  target_include_directories(${target} PRIVATE tests/cpp)
+  target_link_libraries(
+    ${target} PRIVATE srvdb_core srvdb_flags srvdb_warnings GTest::gtest GTest::gtest_main
+  )
+  add_test(NAME ${target} COMMAND ${target} --gtest_brief=1)
+  set_tests_properties(${target} PROPERTIES TIMEOUT 600)
+endforeach()

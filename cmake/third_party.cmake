@@ -1,0 +1,91 @@
+# The outside libraries of the core, as targets: srvdb_xsimd, srvdb_eigen, srvdb_robin_map, srvdb_lmdb,
+# srvdb_simdjson. An installed package is taken where it serves (Eigen, robin-map, a new enough xsimd);
+# LMDB and simdjson are always compiled in from pinned sources. Licences: NOTICE.
+#
+# -DSRVDB_FETCH_ALL=ON ignores what is installed.
+
+include(fetch_archive)
+option(SRVDB_FETCH_ALL "Fetch pinned third-party sources even where a package is installed" OFF)
+
+function(srvdb_header_library target)
+  add_library(${target} INTERFACE)
+  target_include_directories(${target} SYSTEM INTERFACE ${ARGN})
+endfunction()
+
+# ---- xsimd (BSD-3-Clause): SIMD wrappers, simd layer only; 13 or newer ----------------------------
+
+set(xsimd_include "")
+if(NOT SRVDB_FETCH_ALL)
+  find_package(xsimd 13 CONFIG QUIET)
+  if(xsimd_FOUND)
+    get_target_property(xsimd_include xsimd INTERFACE_INCLUDE_DIRECTORIES)
+  endif()
+endif()
+if(NOT xsimd_include)
+  srvdb_fetch_archive(
+    pythran_dir
+    REQUIREMENT pythran==0.19.0
+    ARCHIVE pythran-0.19.0-py3-none-any.whl
+    SHA256 42ab2039b4eaec01084e92a2721a474e893047ba5ec87b14d45ee077ac883d08
+    PATTERNS "pythran/xsimd/*"
+  )
+  set(xsimd_include "${pythran_dir}/pythran")
+endif()
+srvdb_header_library(srvdb_xsimd ${xsimd_include})
+
+# ---- Eigen (MPL-2.0): linear algebra for training, quant layer only -------------------------------
+
+if(NOT SRVDB_FETCH_ALL)
+  find_package(Eigen3 3.4 CONFIG QUIET)
+endif()
+if(TARGET Eigen3::Eigen)
+  get_target_property(eigen_include Eigen3::Eigen INTERFACE_INCLUDE_DIRECTORIES)
+else()
+  srvdb_fetch_archive(
+    eigen_dir
+    REQUIREMENT cmeel-eigen==3.4.1
+    ARCHIVE cmeel_eigen-3.4.1-0-py3-none-any.whl
+    SHA256 0ccd7b73fe8a72e2729784253c982e75d1790e0a8c71f302eb5a1fb1dd3a8a90
+    PATTERNS "cmeel.prefix/include/eigen3/Eigen/*"
+  )
+  set(eigen_include "${eigen_dir}/cmeel.prefix/include/eigen3")
+endif()
+srvdb_header_library(srvdb_eigen ${eigen_include})
+target_compile_definitions(srvdb_eigen INTERFACE EIGEN_MPL2_ONLY)
+
+# ---- robin-map (MIT): the id map of the append buffer, database layer only ------------------------
+
+if(NOT SRVDB_FETCH_ALL)
+  find_package(tsl-robin-map CONFIG QUIET)
+endif()
+if(TARGET tsl::robin_map)
+  get_target_property(robin_map_include tsl::robin_map INTERFACE_INCLUDE_DIRECTORIES)
+else()
+  srvdb_fetch_archive(
+    nanobind_dir
+    REQUIREMENT nanobind==3.1.0
+    ARCHIVE nanobind-3.1.0-py3-none-any.whl
+    SHA256 96984dbe8154ffb86e653b1b60aaeed6985c710c5e75ad0279eb87943c66292d
+    PATTERNS "nanobind/ext/robin_map/*"
+  )
+  set(robin_map_include "${nanobind_dir}/nanobind/ext/robin_map/include")
+endif()
+srvdb_header_library(srvdb_robin_map ${robin_map_include})
+
+# ---- simdjson (Apache-2.0): JSON validation, one file of the database layer -----------------------
+
+srvdb_fetch_archive(
+  pysimdjson_dir
+  REQUIREMENT pysimdjson==7.0.2
+  ARCHIVE pysimdjson-7.0.2.tar.gz
+  SHA256 44cf276e48912a3b9c7ca362c14da8420a7ac15a9f1a16ec95becff86db3904a
+  PATTERNS "*/simdjson/simdjson.h" "*/simdjson/simdjson.cpp" "*/LICENSE"
+)
+set(simdjson_dir "${pysimdjson_dir}/pysimdjson-7.0.2/simdjson")
+add_library(srvdb_simdjson STATIC "${simdjson_dir}/simdjson.cpp")
+target_include_directories(srvdb_simdjson SYSTEM PUBLIC "${simdjson_dir}")
+target_compile_options(srvdb_simdjson PRIVATE -w)
+
+# ---- LMDB (OpenLDAP Public License): metadata, one file of the storage layer ----------------------
+
+include(lmdb)
