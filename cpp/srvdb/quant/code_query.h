@@ -1,0 +1,83 @@
+// A query prepared for integer distances to 8-bit codes, and the kernels bound to it.
+//
+// Made by ScalarQuantizer::prepare(), reusable without new allocations. CodeDistance is the
+// inner-loop view of it: three function pointers, a pointer and a stride, chosen once a query. A
+// CodeDistance borrows the CodeQuery, which must outlive it and stay unchanged. Reading is
+// thread-safe.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "srvdb/base/aligned.h"
+#include "srvdb/distance/metric.h"
+#include "srvdb/simd/dispatch.h"
+
+namespace srvdb {
+
+// Bytes of a row of codes: the dimension rounded up to 64.
+constexpr std::size_t code_stride(std::size_t dim) noexcept {
+  return round_up(dim, 64);
+}
+
+class CodeQuery {
+ public:
+  Metric metric() const noexcept { return metric_; }
+  std::size_t stride() const noexcept { return stride_; }
+
+  // The score that the key stands for (higher is better, in the units of exact_score()): what it
+  // would be if neither the row nor the query had been rounded.
+  double approx_score(std::int32_t key) const noexcept;
+
+  // Not below the exact score of a row with that key, error norm (from encode()) and norm (|row|,
+  // used under ip only). Proven, rounding included.
+  double score_bound(std::int32_t key, float row_error, double row_norm) const noexcept;
+
+  // Largest key with which a row of at most that error and norm could still have an exact score >=
+  // min_score: rows with a larger key can be skipped. For a block take its largest error and norm.
+  // INT32_MIN when no row can; INT32_MAX when every row might.
+  std::int32_t key_limit(double min_score, float row_error, double row_norm) const noexcept;
+
+ private:
+  friend class ScalarQuantizer;
+  friend class CodeDistance;
+
+  Metric metric_ = Metric::kCosine;
+  std::size_t stride_ = 0;
+  AlignedBuffer<std::int16_t> wide_;   // l2
+  AlignedBuffer<std::int8_t> narrow_;  // cosine, ip
+  double step_ = 0;         // l2: the code's scale; else: the code's scale times the query's
+  double key_zero_ = 0;     // cosine, ip: the sum of 128 * q, which keys contain
+  double query_norm_ = 0;   // |q|; under cosine 1 (0 for a zero query)
+  double query_error_ = 0;  // ||q - q^||, rounded up
+};
+
+class CodeDistance {
+ public:
+  explicit CodeDistance(const CodeQuery& query, const simd::Kernels& kernels = simd::kernels())
+      : kernels_(query.metric_ == Metric::kL2 ? kernels.l2_u8 : kernels.dot_u8s8),
+        query_(query.metric_ == Metric::kL2 ? static_cast<const void*>(query.wide_.data())
+                                            : static_cast<const void*>(query.narrow_.data())),
+        stride_(query.stride_) {}
+
+  std::int32_t key(const std::uint8_t* code) const noexcept {
+    return kernels_.one(query_, code, stride_);
+  }
+  // Keys of the rows ids[0..n) of the codes at base: scattered rows, prefetched.
+  void keys_many(const std::uint8_t* base, const std::uint32_t* ids, std::size_t n,
+                 std::int32_t* out) const noexcept {
+    kernels_.many(query_, base, stride_, ids, n, out);
+  }
+  // Keys of n consecutive rows.
+  void keys_rows(const std::uint8_t* base, std::size_t n, std::int32_t* out) const noexcept {
+    kernels_.rows(query_, base, stride_, n, out);
+  }
+  std::size_t stride() const noexcept { return stride_; }
+
+ private:
+  simd::CodeKernels kernels_;
+  const void* query_;
+  std::size_t stride_;
+};
+
+}  // namespace srvdb

@@ -1,0 +1,104 @@
+// 8-bit codes: each component x of a row is stored as one byte c that stands for offset + scale *
+// c.
+//
+// One offset and one scale serve the whole database, so that distances between codes are plain
+// integer arithmetic ("keys", int32, lower is better, the same on every instruction set):
+//   l2      key = sum (c - q)^2,  q the query in units of the code (int16)
+//   cosine  rows are normalised before coding; key = -sum c * q, q the query as int8
+//   ip      key = -sum c * q
+// cosine and ip use offset = -128 * scale. Where all training values under l2 are integers within a
+// span of 255, scale is a power of two that keeps codes exact. A row of codes is code_stride(dim)
+// bytes, zero beyond the dimension.
+//
+// Overflow: an l2 key sums dim squares of at most D = max_difference(dim), D^2 * dim < 2^31; the
+// query is clamped to within D of every code. Above 33,025 dimensions D falls below 255 and codes
+// use only 0..D.
+//
+// Errors of codes are known, not assumed: encode() returns a float that is not below ||x - x^||,
+// and a CodeQuery turns a key and that error into a bound of the exact score. Immutable after
+// training: thread-safe.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "srvdb/base/bytes.h"
+#include "srvdb/base/types.h"
+#include "srvdb/distance/metric.h"
+#include "srvdb/quant/code_query.h"
+
+namespace srvdb {
+
+inline constexpr std::size_t kTrainRows = 4096;  // rows that train a quantiser
+
+class ScalarQuantizer {
+ public:
+  static constexpr std::size_t kHeaderBytes = 64;
+
+  // From rows given by address (at least one; finite components). For a fixed sequence of rows the
+  // result is the same everywhere. Where the rows say nothing (all zero, one value) a harmless
+  // scale is chosen.
+  static ScalarQuantizer train(std::span<const float* const> rows, std::size_t dim, Metric metric);
+
+  Metric metric() const noexcept { return metric_; }
+  std::size_t dim() const noexcept { return dim_; }
+  std::size_t stride() const noexcept { return code_stride(dim_); }
+  double scale() const noexcept { return scale_; }
+  double offset() const noexcept { return offset_; }
+  int max_code() const noexcept { return max_code_; }
+
+  // Writes stride() bytes; returns the error norm, rounded up. Under cosine the error is that of
+  // the normalised row. `norm` is |row| (used under cosine only; a zero row is coded as zero).
+  float encode(const float* row, double norm, std::uint8_t* code) const noexcept;
+  // The dim() components that the code stands for (under cosine: of the normalised row).
+  void decode(const std::uint8_t* code, float* row) const noexcept;
+
+  // Prepares `query` for keys; its buffers are reused. From a float vector:
+  void prepare(const float* query, CodeQuery& prepared) const;
+  // and from a stored code, for building a graph (its error norm is left 0: the code is taken as it
+  // is).
+  void prepare_from_code(const std::uint8_t* code, CodeQuery& prepared) const;
+
+  // True when the error says that the row reaches outside the coded range (it was clamped), or that
+  // a quantiser that had been exact for its training rows is not for this one.
+  bool misfit(float error_norm) const noexcept;
+
+  // Exactly kHeaderBytes, with its own checksum (cpp/FORMAT.md, "codes").
+  std::string to_bytes() const;
+  // Throws Error(kCorruption) when the bytes cannot be a quantiser of that dimension and metric.
+  static ScalarQuantizer from_bytes(ByteSpan bytes, std::size_t dim, Metric metric);
+
+ private:
+  ScalarQuantizer() = default;
+  void set_range(double scale, double offset, bool exact);
+
+  Metric metric_ = Metric::kCosine;
+  std::size_t dim_ = 0;
+  int max_code_ = 255;
+  bool exact_ = false;  // the training rows were coded without error
+  double scale_ = 1;
+  double offset_ = 0;
+  float misfit_error_ = 0;
+};
+
+// Counts rows that a quantiser fits badly, to decide on training a new one. Plain counters: one
+// owner.
+class MisfitCounter {
+ public:
+  void add(bool misfit) noexcept {
+    ++rows_;
+    misfits_ += misfit ? 1u : 0u;
+  }
+  // Worth a new training: more than 2 % of at least 1,024 rows did not fit.
+  bool retrain() const noexcept { return rows_ >= 1024 && misfits_ * 50 > rows_; }
+  std::uint64_t rows() const noexcept { return rows_; }
+  std::uint64_t misfits() const noexcept { return misfits_; }
+
+ private:
+  std::uint64_t rows_ = 0;
+  std::uint64_t misfits_ = 0;
+};
+
+}  // namespace srvdb

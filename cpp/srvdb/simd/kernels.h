@@ -1,0 +1,127 @@
+// The table of compute kernels: one constant `Kernels` for each instruction set, all of the same
+// meaning.
+//
+// Conventions. dim >= 1 unless said; pointers need the alignment of their element type and no more;
+// nothing is read or written outside the stated arrays (prefetches excepted). All values are
+// finite. Rows are row-major. Kernels keep no state: any thread, any time. Denormals count (never
+// flushed).
+//
+//   *_f32   fast; the order of summation differs between instruction sets. Error bounds that hold
+//   for
+//           every one of them: distance/margin.h. Overflow gives an infinity or a NaN.
+//   *_f64   double precision over float32 input in 8 logical lanes (component i goes to lane i % 8,
+//           products and sums rounded separately, one fixed reduction tree): the same bits on every
+//           instruction set. Scores that users see come from these.
+//   codes   integer arithmetic: the same keys on every instruction set.
+//
+// This header is included by translation units compiled for a single instruction set: it must
+// define no function.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace srvdb::simd {
+
+// One survivor of a tile: positions inside the tile's query and row panel.
+struct TileHit {
+  std::uint16_t query;
+  std::uint16_t row;
+  float score;
+};
+
+// Integer distances ("keys", lower is better) between a prepared query and rows of 8-bit codes.
+// `stride`, the bytes of a code row, is a multiple of 64, and both the query and the codes are
+// filled with zeros beyond the dimension. `query` is an array of `stride` elements whose type
+// belongs to the kernel: int16 for l2_u8, int8 for dot_u8s8.
+struct CodeKernels {
+  std::int32_t (*one)(const void* query, const std::uint8_t* code, std::size_t stride) noexcept;
+  // out[i] is the key of row ids[i]; ids may repeat and come in any order, and lie below the number
+  // of rows at `base`. Prefetches ahead: made for rows scattered in memory.
+  void (*many)(const void* query, const std::uint8_t* base, std::size_t stride,
+               const std::uint32_t* ids, std::size_t n, std::int32_t* out) noexcept;
+  // out[i] is the key of row i of n consecutive rows: made for scans.
+  void (*rows)(const void* query, const std::uint8_t* base, std::size_t stride, std::size_t n,
+               std::int32_t* out) noexcept;
+};
+
+// How encode_u8 maps a component: code = clamp(nearest_even(x * mul + add), 0, max_code), in
+// float32; it stands for the value offset + scale * code, compared with x * unit in double.
+struct EncodeParams {
+  float mul;
+  float add;
+  float max_code;
+  double unit;
+  double scale;
+  double offset;
+};
+
+struct Kernels {
+  const char* name;  // "baseline", "avx2", "avx512", "avx512vnni" or "neon"
+
+  // --- float32, one pair: <a, b> and ||a - b||^2.
+  float (*dot_f32)(const float* a, const float* b, std::size_t dim) noexcept;
+  float (*l2sq_f32)(const float* a, const float* b, std::size_t dim) noexcept;
+
+  // --- float32, one query against n rows that begin `stride` floats apart; results to out[0..n).
+  void (*dot_f32_rows)(const float* query, const float* rows, std::size_t stride, std::size_t n,
+                       std::size_t dim, float* out) noexcept;
+  void (*l2sq_f32_rows)(const float* query, const float* rows, std::size_t stride, std::size_t n,
+                        std::size_t dim, float* out) noexcept;
+
+  // --- float32 tiles, for batches of queries: up to tile_queries queries times up to tile_rows
+  // rows. A panel of rows takes dim * tile_rows floats, a panel of queries dim * tile_queries
+  // floats; panels are best aligned to 64 bytes. Both are padded with zeros by the pack functions.
+  std::size_t tile_rows;
+  std::size_t tile_queries;
+  // Packs n rows (1 <= n <= tile_rows), given by address, each multiplied by its scale
+  // (scales == nullptr: by one).
+  void (*pack_rows)(const float* const* rows, std::size_t n, std::size_t dim, const float* scales,
+                    float* panel) noexcept;
+  void (*pack_queries)(const float* const* queries, std::size_t n, std::size_t dim,
+                       const float* scales, float* panel) noexcept;
+  // For each query i < n_queries and row j < n_rows: score = <query i, row j> + bias[j] (bias ==
+  // nullptr: no bias). Writes a hit unless score < thresholds[i]: a NaN always becomes a hit, so it
+  // is rescored rather than lost. Returns the number of hits, at most n_queries * n_rows, for which
+  // `hits` must have room. bias and thresholds hold n_rows and n_queries values.
+  std::size_t (*tile_dot)(const float* row_panel, const float* bias, std::size_t n_rows,
+                          const float* query_panel, const float* thresholds, std::size_t n_queries,
+                          std::size_t dim, TileHit* hits) noexcept;
+
+  // --- threshold tests over an array of n results; the positions that pass go to out (room for n),
+  // in order; returns their number. f32: everything that is not below / not above (a NaN passes).
+  std::size_t (*select_not_below_f32)(const float* scores, std::size_t n, float threshold,
+                                      std::uint32_t* out) noexcept;
+  std::size_t (*select_not_above_f32)(const float* scores, std::size_t n, float threshold,
+                                      std::uint32_t* out) noexcept;
+  std::size_t (*select_not_above_i32)(const std::int32_t* keys, std::size_t n,
+                                      std::int32_t threshold, std::uint32_t* out) noexcept;
+
+  // --- double precision, same bits everywhere.
+  double (*dot_f64)(const float* a, const float* b, std::size_t dim) noexcept;
+  double (*l2sq_f64)(const float* a, const float* b, std::size_t dim) noexcept;
+  // Returns <a, b> and stores <b, b>.
+  double (*dot_norm_f64)(const float* a, const float* b, std::size_t dim, double* b_norm2) noexcept;
+  // Sum of squares. May be given any bits: the result is finite exactly when every component is.
+  double (*norm2_f64)(const float* a, std::size_t dim) noexcept;
+
+  // --- 8-bit codes.
+  // Codes `dim` components (not the padding) and returns the squared error, sum of
+  // (x * unit - (offset + scale * code))^2. Same codes and same bits everywhere.
+  double (*encode_u8)(const float* row, std::size_t dim, const EncodeParams& params,
+                      std::uint8_t* code) noexcept;
+  // key = sum of (code - query)^2, query int16. The caller keeps the sum below 2^31 and every
+  // difference within int16 (quant/scalar_quantizer.h says how).
+  CodeKernels l2_u8;
+  // key = -sum of code * query, query int8. Cannot overflow up to kMaxDimension.
+  CodeKernels dot_u8s8;
+};
+
+// Defined where the build has them; dispatch.h says which of them the processor can run.
+extern const Kernels kBaselineKernels;
+extern const Kernels kAvx2Kernels;
+extern const Kernels kAvx512Kernels;
+extern const Kernels kAvx512VnniKernels;
+extern const Kernels kNeonKernels;
+
+}  // namespace srvdb::simd
