@@ -1,0 +1,70 @@
+// Walking a graph: the rows nearest to a query by code, and then by exact score.
+//
+// Best-first search on 8-bit codes from the best of a table of entry rows. The table is a function
+// of the number of linked rows (rows evenly spaced), so it needs no storage and no upkeep. The
+// walk keeps a sorted pool of the best candidates; excluded rows take part as waypoints and are
+// left out of the result.
+//
+// Damage never crashes a walk, makes it endless or lets it answer wrongly: it ends with
+// WalkEnd::kDamaged, and the caller drops the graph and scans. Thread safety: any number of
+// searches, also while a GraphBuilder adds rows. Scratch memory is kept for each thread.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "srvdb/base/interrupt.h"
+#include "srvdb/index/graph.h"
+#include "srvdb/index/row_bitmap.h"
+#include "srvdb/index/rows.h"
+#include "srvdb/index/scored_row.h"
+#include "srvdb/quant/scalar_quantizer.h"
+
+namespace srvdb {
+
+// A candidate: lower key is better; keys are the integers of the code kernels.
+struct Neighbor {
+  std::int32_t key = 0;
+  Row row = kNoRow;
+  friend bool operator==(const Neighbor&, const Neighbor&) = default;
+};
+
+enum class WalkEnd : std::uint8_t {
+  kComplete,   // the walk ended by itself
+  kTruncated,  // excluded rows crowded out candidates: scan when too few were found
+  kDamaged,    // a node of the mapped image is damaged: drop the graph
+};
+
+struct WalkOptions {
+  std::size_t ef = 100;                 // width of the search and number of results
+  Row limit = kNoRow;                   // rows at or above it are ignored (a View's published rows)
+  const RowBitmap* excluded = nullptr;  // walked through, never returned
+};
+
+// Fills `out` with at most ef rows, best first, equal keys by lower row, all below
+// min(limit, graph.linked()). `codes` covers those rows. Throws what codes.verifier throws.
+WalkEnd graph_walk(const Graph& graph, const CodesView& codes, const CodeDistance& query,
+                   const WalkOptions& options, std::vector<Neighbor>& out);
+
+struct GraphSearchOptions {
+  std::size_t k = 10;
+  std::size_t ef = 100;                 // raised to k where lower
+  Row limit = kNoRow;                   // rows at or above it are ignored
+  const RowBitmap* excluded = nullptr;  // never returned
+  Interrupt* interrupt = nullptr;
+};
+
+struct GraphResult {
+  std::vector<ScoredRow> rows;       // best first, exact scores
+  WalkEnd end = WalkEnd::kComplete;  // `rows` is empty when kDamaged
+};
+
+// A walk, then exact scores for the best candidates of it. When it found fewer than min(k,
+// eligible) rows (excluded rows can crowd out the rest, or a row may have no way to it) the linked
+// rows are scanned by code instead, so the answer always numbers min(k, eligible linked rows).
+GraphResult graph_search(const Graph& graph, const RowsView& rows, const CodesView& codes,
+                         const ScalarQuantizer& quantizer, const float* query,
+                         const GraphSearchOptions& options);
+
+}  // namespace srvdb

@@ -1,0 +1,62 @@
+// A set of rows that never changes: the retired ("dead") rows of a View.
+//
+// Chunks of 65,536 rows, 8 KiB each, shared between versions: with_rows() copies only the chunks
+// it changes, and a chunk without a member costs one null pointer, so a View with few dead rows is
+// cheap to make and to keep. Immutable after construction, hence safe to read from any thread;
+// copying a RowBitmap copies one pointer for each 65,536 rows.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "srvdb/base/types.h"
+
+namespace srvdb {
+
+class RowBitmap {
+ public:
+  static constexpr unsigned kChunkBits = 16;
+  static constexpr std::size_t kChunkRows = std::size_t{1} << kChunkBits;
+
+  RowBitmap() = default;  // the empty set
+
+  bool test(Row row) const noexcept {
+    const std::size_t chunk = row >> kChunkBits;
+    if (chunk >= chunks_.size() || !chunks_[chunk]) return false;
+    const std::size_t bit = row & (kChunkRows - 1);
+    return (chunks_[chunk]->words[bit / 64] >> (bit % 64) & 1) != 0;
+  }
+  // Members among rows [64 * index, 64 * index + 64), lowest row in the lowest bit.
+  std::uint64_t word(std::size_t index) const noexcept {
+    const std::size_t chunk = index / kWords;
+    if (chunk >= chunks_.size() || !chunks_[chunk]) return 0;
+    return chunks_[chunk]->words[index % kWords];
+  }
+  // Number of members.
+  std::size_t count() const noexcept { return count_; }
+  // Number of members in [first, last).
+  std::size_t count(Row first, Row last) const noexcept;
+  bool empty() const noexcept { return count_ == 0; }
+
+  // This set and the given rows, in any order, repeats allowed. Throws std::bad_alloc.
+  RowBitmap with_rows(std::span<const Row> rows) const;
+  // This set without the given rows.
+  RowBitmap without_rows(std::span<const Row> rows) const;
+
+ private:
+  static constexpr std::size_t kWords = kChunkRows / 64;
+  struct Chunk {
+    std::array<std::uint64_t, kWords> words{};
+    std::size_t count = 0;
+  };
+  RowBitmap changed(std::span<const Row> rows, bool member) const;
+
+  std::vector<std::shared_ptr<const Chunk>> chunks_;
+  std::size_t count_ = 0;
+};
+
+}  // namespace srvdb

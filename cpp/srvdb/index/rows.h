@@ -1,0 +1,95 @@
+// What the index layer sees of the stored vectors: addresses, and a way to have bytes checked
+// before they are believed. It knows no files.
+//
+// RowsView: float32 rows × dim, row-major, unpadded, in two parts: rows [0, file_rows) come from a
+// mapped file, rows [file_rows, rows) from the append buffer. CodesView: the 8-bit codes of rows
+// [0, rows), `stride` bytes apart (a multiple of 64, the padding is zero). Both are cheap to copy,
+// own nothing, and stay valid as long as their maker says (a View of the database).
+//
+// Mapped bytes carry checksums that are compared when a row is first touched. The view's verifier
+// does that; it throws Error(kCorruption) when the bytes are damaged. A view without a verifier
+// (nullptr) is trusted, and costs one predictable branch. Thread safety: everything here is
+// immutable; a verifier is called by many threads at one time.
+#pragma once
+
+#include <atomic>
+#include <cassert>
+#include <cstddef>
+#include <cstdint>
+
+#include "srvdb/base/types.h"
+
+namespace srvdb {
+
+// Checks stored bytes on first touch. The implementation remembers what it has checked.
+class RowVerifier {
+ public:
+  virtual ~RowVerifier() = default;
+  // Returns when rows [first, last) are sound, throws Error(kCorruption) when one is not.
+  virtual void verify(Row first, Row last) const = 0;
+};
+
+struct RowsView {
+  const float* file = nullptr;    // row 0
+  const float* buffer = nullptr;  // row file_rows
+  Row file_rows = 0;
+  Row rows = 0;
+  std::size_t dim = 0;
+  // Upper bounds of the Euclidean norms (float32, rounded up), one every `norm_step` floats: the
+  // bound of row r is file_norms[r * norm_step] or buffer_norms[(r - file_rows) * norm_step].
+  const float* file_norms = nullptr;
+  const float* buffer_norms = nullptr;
+  std::size_t norm_step = 1;
+  const RowVerifier* verifier = nullptr;  // for the mapped part only
+
+  const float* row(Row r) const noexcept {
+    assert(r < rows);
+    return r < file_rows ? file + std::size_t{r} * dim : buffer + std::size_t{r - file_rows} * dim;
+  }
+  float norm_bound(Row r) const noexcept {
+    assert(r < rows);
+    return r < file_rows ? file_norms[std::size_t{r} * norm_step]
+                         : buffer_norms[std::size_t{r - file_rows} * norm_step];
+  }
+  // First row after r that does not lie behind it in memory: blocks of rows must not cross it.
+  Row contiguous_end(Row r) const noexcept { return r < file_rows ? file_rows : rows; }
+
+  // To be called before the bytes of a row, or of a block, are used. Rows of the buffer need no
+  // check.
+  void verify(Row r) const { verify(r, r + 1); }
+  void verify(Row first, Row last) const {
+    if (verifier == nullptr || first >= file_rows) return;
+    verifier->verify(first, last < file_rows ? last : file_rows);
+  }
+};
+
+// One bit of CodesView::checked covers this many rows.
+inline constexpr Row kCodeCheckRows = 16;
+
+struct CodesView {
+  const std::uint8_t* base = nullptr;  // row 0, 64-byte aligned
+  std::size_t stride = 0;              // bytes from row to row
+  Row rows = 0;
+  const RowVerifier* verifier = nullptr;
+  // Bit g is set once rows [16 g, 16 g + 16) have been checked; the verifier sets it. It covers
+  // `rows` rows. Unused without a verifier.
+  const std::atomic<std::uint64_t>* checked = nullptr;
+
+  const std::uint8_t* code(Row r) const noexcept {
+    assert(r < rows);
+    return base + std::size_t{r} * stride;
+  }
+  // To be called before the code of a row is used: one bit test once it has been checked.
+  void verify(Row r) const {
+    if (verifier == nullptr) return;
+    const Row group = r / kCodeCheckRows;
+    const std::uint64_t word = checked[group / 64].load(std::memory_order_relaxed);
+    if ((word >> (group % 64) & 1) == 0) [[unlikely]]
+      verifier->verify(r, r + 1);
+  }
+  void verify(Row first, Row last) const {
+    if (verifier != nullptr && first < last) verifier->verify(first, last);
+  }
+};
+
+}  // namespace srvdb
