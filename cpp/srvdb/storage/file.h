@@ -1,0 +1,113 @@
+// The one small file layer: everything storage reads or writes, except LMDB's own pages, goes
+// through it.
+//
+// Virtual, so that a test can put a file system in its place that forgets unsynced writes or fails
+// the n-th call. Paths are plain strings joined with '/'. Files are made 0600 and directories 0700,
+// every descriptor is closed on exec.
+//
+// Errors: every failed call throws Error(kStorage, "what path: reason", errno). Thread safety: a
+// FileSystem from any thread; one File's pread, pwrite, size and sync_data may run concurrently
+// (the operating system's rules), truncate not beside any of them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "srvdb/base/bytes.h"
+
+namespace srvdb {
+
+// Read-only memory that shows a file's bytes. It may reach beyond the end of the file; bytes there
+// must not be touched, but become readable when the file grows over them. Unmapped by the
+// destructor.
+class Mapping {
+ public:
+  virtual ~Mapping() = default;
+  Mapping(const Mapping&) = delete;
+  Mapping& operator=(const Mapping&) = delete;
+  const std::uint8_t* data() const noexcept { return data_; }
+  std::size_t reserved() const noexcept { return reserved_; }  // bytes of address space
+
+ protected:
+  Mapping(const std::uint8_t* data, std::size_t reserved) : data_(data), reserved_(reserved) {}
+
+ private:
+  const std::uint8_t* data_;
+  std::size_t reserved_;
+};
+
+class File {
+ public:
+  virtual ~File() = default;
+
+  // Fills the buffer from the offset; fewer bytes than asked come back only at the end of the file.
+  virtual std::size_t pread(void* to, std::size_t bytes, std::uint64_t offset) const = 0;
+  // Writes all of it, or throws; then an unknown part may have been written.
+  virtual void pwrite(const void* from, std::size_t bytes, std::uint64_t offset) = 0;
+  // The parts one after another, in one system call unless the system writes less than asked.
+  virtual void pwritev(std::span<const ByteSpan> parts, std::uint64_t offset) = 0;
+  virtual void sync_data() = 0;  // fdatasync
+  virtual void truncate(std::uint64_t size) = 0;
+  virtual std::uint64_t size() const = 0;
+  // A shared read-only mapping of `reserve` bytes from offset 0 (reserve > 0).
+  virtual std::shared_ptr<const Mapping> map(std::size_t reserve) const = 0;
+
+  const std::string& path() const noexcept { return path_; }
+
+  // Like pread, but a short read is Error(kCorruption) with path and offset.
+  void pread_exactly(void* to, std::size_t bytes, std::uint64_t offset) const;
+
+ protected:
+  explicit File(std::string path) : path_(std::move(path)) {}
+
+ private:
+  std::string path_;
+};
+
+enum class OpenMode : std::uint8_t {
+  kRead,       // must exist
+  kReadWrite,  // must exist
+  kCreate,     // read-write; made when absent
+  kCreateNew,  // read-write; must not exist
+};
+
+struct FileInfo {
+  bool is_directory = false;
+  std::uint64_t size = 0;    // bytes
+  std::uint64_t device = 0;  // (device, inode) tells whether two paths are one file
+  std::uint64_t inode = 0;
+};
+
+class FileSystem {
+ public:
+  virtual ~FileSystem() = default;
+
+  virtual std::unique_ptr<File> open(const std::string& path, OpenMode mode) = 0;
+  virtual void rename(const std::string& from, const std::string& to) = 0;  // replaces `to`
+  virtual void remove(const std::string& path) = 0;    // a file or an empty directory
+  virtual bool make_dir(const std::string& path) = 0;  // false when it was there already
+  virtual void sync_dir(const std::string& path) = 0;  // makes names in it durable
+  virtual std::vector<std::string> list_dir(const std::string& path) = 0;  // names, sorted
+  virtual std::optional<FileInfo> info(const std::string& path) = 0;       // empty when absent
+
+  bool exists(const std::string& path) { return info(path).has_value(); }
+};
+
+// The operating system's. Lives as long as the process.
+FileSystem& posix_file_system();
+
+// The whole of a file of at most `limit` bytes; a longer one is Error(kCorruption).
+std::string read_file(FileSystem& files, const std::string& path, std::size_t limit);
+
+// True for errors that mean "no room": the batch is refused and nothing else is lost.
+bool is_no_space(int os_error) noexcept;
+
+// Throws Error(kStorage) for a failed call: "<what> <path>: <strerror>".
+[[noreturn]] void throw_storage(const char* what, const std::string& path, int os_error);
+
+}  // namespace srvdb

@@ -1,0 +1,151 @@
+// metadata.db: LMDB behind an interface that checks every value. The only home of <lmdb.h>.
+//
+// Holds id -> row, row -> metadata text, chunks of dead bits, and the state record that says up to
+// where the log is applied and how many rows are published: one transaction moves all of it at
+// once. Every value carries a CRC-32C over its tree, key and value; a wrong one is
+// Error(kCorruption).
+//
+// Threads: update() from one thread at a time; readers from any thread. The map grows only while no
+// read transaction is open in the process: a growing writer waits for open ones and holds back new
+// ones. So keep a ReadTxn short, and never begin one or call update() in a thread that holds one.
+// Processes: one writer (see lock.h), any number opened read-only.
+// Errors: kStorage (with errno), kCorruption, kVersion. After an update failed with an error other
+// than "no room" the store is poisoned: each later update throws.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "srvdb/base/bytes.h"
+#include "srvdb/base/types.h"
+
+namespace srvdb {
+
+inline constexpr std::size_t kDeadChunkBytes = 8192;  // 65,536 rows
+
+struct MetaState {
+  Sequence applied_sequence = 0;
+  Row published_rows = 0;
+  std::uint64_t id_bytes = 0;  // published length of ids.bin
+  std::uint64_t live_count = 0;
+  std::uint64_t change_log_head = 0;  // number of the newest change-log entry
+  bool operator==(const MetaState&) const = default;
+};
+
+struct IdRow {
+  std::string_view id;
+  Row row = kNoRow;
+};
+
+struct MetaStoreOptions {
+  bool read_only = false;
+  bool create = false;
+  std::uint64_t initial_map_bytes = 16u << 20;  // doubled as needed
+};
+
+struct MetaStoreStats {
+  std::uint64_t map_bytes = 0;
+  std::uint64_t used_bytes = 0;  // up to the last used page
+  std::uint64_t last_transaction = 0;
+  std::uint64_t oldest_reader = 0;  // transaction it is pinned at; 0 when there is none
+  std::int64_t oldest_reader_pid = 0;
+  std::uint32_t readers = 0;  // slots in use, all processes
+};
+
+class MetaStore {
+ public:
+  class WriteTxn;
+  class ReadTxn;
+
+  // `path` is the database file, <path>-lock its reader table.
+  MetaStore(const std::string& path, const MetaStoreOptions& options);
+  ~MetaStore();  // every transaction must be over
+  MetaStore(const MetaStore&) = delete;
+  MetaStore& operator=(const MetaStore&) = delete;
+
+  // Runs `change` in a write transaction and commits: durable when it returns. When the map is full
+  // it grows and `change` runs again from the start, so it must not keep partial results. An
+  // exception of `change` aborts and is rethrown.
+  void update(const std::function<void(WriteTxn&)>& change);
+
+  // A snapshot of the last commit; move-only, may change threads.
+  ReadTxn read();
+
+  // One-shot conveniences, each in its own snapshot.
+  MetaState state();
+  std::optional<Row> find_id(std::string_view id);
+  std::optional<std::string> metadata(Row row);
+
+  MetaStoreStats stats();
+  // In a forked child: forgets the store without touching the parent's locks or files.
+  void abandon_in_child() noexcept;
+
+  struct Impl;
+
+ private:
+  std::shared_ptr<Impl> impl_;
+};
+
+class MetaStore::ReadTxn {
+ public:
+  ReadTxn(ReadTxn&&) noexcept;
+  ReadTxn& operator=(ReadTxn&&) = delete;
+  ~ReadTxn();
+
+  MetaState state() const;  // all zero in a new store
+  std::optional<std::uint64_t> position(std::string_view source) const;
+  std::optional<Row> find_id(std::string_view id) const;
+  // Calls found(index, row) for each of the ids, sorted ascending by bytes, that exists. Ids that
+  // fall into one gap of the store cost one look-up together.
+  void find_existing(std::span<const std::string_view> sorted_ids,
+                     const std::function<void(std::size_t index, Row row)>& found) const;
+  // Text kept for the row, or nothing (which means {}). Points into the map: valid while the
+  // transaction lives.
+  std::optional<std::string_view> metadata(Row row) const;
+  // Up to `limit` ids above `after` (from the first one when empty) in byte order. Views as above.
+  std::vector<IdRow> scan_ids(std::string_view after, std::size_t limit) const;
+  std::uint64_t id_count() const;
+  // Calls chunk(number, bits) for every stored chunk: kDeadChunkBytes, bit r % 65536 of chunk r /
+  // 65536.
+  void for_each_dead_chunk(
+      const std::function<void(std::uint32_t number, ByteSpan bits)>& chunk) const;
+
+ private:
+  friend class MetaStore;
+  struct Handle;
+  explicit ReadTxn(std::unique_ptr<Handle> handle);
+  std::unique_ptr<Handle> handle_;
+};
+
+class MetaStore::WriteTxn {
+ public:
+  WriteTxn(const WriteTxn&) = delete;
+  WriteTxn& operator=(const WriteTxn&) = delete;
+
+  // Stores or replaces. Fast for ids that come sorted by bytes.
+  void put_ids(std::span<const IdRow> ids);
+  void put_id(std::string_view id, Row row);
+  bool erase_id(std::string_view id);  // false when it was not there
+  std::optional<Row> find_id(std::string_view id);
+  // An empty text or "{}" erases. Fast for rows that come in ascending order.
+  void put_metadata(Row row, std::string_view text);
+  bool erase_metadata(Row row);
+  void put_dead_chunk(std::uint32_t number, ByteSpan bits);  // kDeadChunkBytes
+  void set_state(const MetaState& state);
+  void set_position(std::string_view source, std::uint64_t position);
+
+ private:
+  friend class MetaStore;
+  struct Handle;
+  explicit WriteTxn(Handle& handle) : handle_(handle) {}
+  Handle& handle_;
+};
+
+}  // namespace srvdb

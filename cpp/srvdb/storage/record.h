@@ -1,0 +1,111 @@
+// Payload of a log record: tagged sections, written without copying the rows and read with every
+// length checked. Byte layout in cpp/FORMAT.md.
+//
+// A builder borrows row data until its parts have been written; everything else it copies. A
+// decoded record borrows the payload. Decoding throws Error(kCorruption) that says which section is
+// wrong and how; a payload whose checksum held only fails so when the writer was wrong or newer.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "srvdb/base/bytes.h"
+#include "srvdb/base/types.h"
+
+namespace srvdb {
+
+enum class RecordType : std::uint8_t {
+  kAdd = 1,         // add or upsert: ids, metadata, rows
+  kDelete = 2,      // target ids
+  kUpdate = 3,      // target ids, metadata and/or rows with a row mask
+  kSoftDelete = 4,  // target ids
+  kRestore = 5,     // target ids
+};
+
+enum class SectionTag : std::uint8_t {
+  kIds = 1,
+  kMetadata = 2,
+  kRows = 3,
+  kDirectRows = 4,
+  kPosition = 5,
+  kTargets = 6,
+  kRowMask = 7,
+};
+
+// Rows inside the record: count x dimension float32, row-major, at any alignment.
+struct InlineRows {
+  std::uint32_t space = 0;
+  std::uint32_t dimension = 0;
+  Row first_row = 0;
+  std::uint32_t count = 0;
+  ByteSpan bytes;
+};
+
+// Rows that were written to the row files before the record.
+struct DirectRows {
+  std::uint32_t space = 0;
+  std::uint32_t dimension = 0;
+  Row first_row = 0;
+  std::uint32_t count = 0;
+  std::uint32_t crc = 0;  // CRC-32C over the rows' own CRCs (u32 each, in row order)
+};
+
+struct OutsidePosition {
+  std::string_view source;
+  std::uint64_t position = 0;
+};
+
+class RecordBuilder {
+ public:
+  RecordBuilder() = default;
+  RecordBuilder(const RecordBuilder&) = delete;
+  RecordBuilder& operator=(const RecordBuilder&) = delete;
+
+  void ids(std::span<const std::string_view> ids) { id_list(SectionTag::kIds, ids); }
+  void targets(std::span<const std::string_view> ids) { id_list(SectionTag::kTargets, ids); }
+  // One entry an id; an empty optional means "unchanged" (updates).
+  void metadata(std::span<const std::optional<std::string_view>> texts);
+  void metadata(std::span<const std::string_view> texts);
+  void rows(const InlineRows& rows);  // borrows rows.bytes
+  void direct_rows(const DirectRows& rows);
+  void position(const OutsidePosition& position);
+  // Which targets have a row (bit i of the list, least significant first): rows belong to them in
+  // order.
+  void row_mask(const std::vector<bool>& has_row);
+
+  // The payload as parts, for WalWriter::append; valid while the builder and the borrowed rows
+  // live.
+  std::span<const ByteSpan> parts();
+  std::size_t bytes() const noexcept { return bytes_; }
+
+ private:
+  void id_list(SectionTag tag, std::span<const std::string_view> ids);
+  std::string& section(SectionTag tag, std::size_t length);
+  void finish(std::string& owned, ByteSpan borrowed = {});
+
+  std::deque<std::string> owned_;  // a deque: parts_ points into its strings
+  std::vector<ByteSpan> parts_;
+  std::size_t bytes_ = 0;
+};
+
+// Every section at most once, except rows and direct rows: at most one a space. Unknown tags are an
+// error.
+struct DecodedRecord {
+  std::vector<std::string_view> ids;
+  std::vector<std::string_view> targets;
+  std::vector<std::optional<std::string_view>> metadata;
+  std::vector<InlineRows> rows;
+  std::vector<DirectRows> direct_rows;
+  std::optional<OutsidePosition> position;
+  std::vector<bool> row_mask;
+  bool has_ids = false, has_targets = false, has_metadata = false, has_row_mask = false;
+};
+
+DecodedRecord decode_record(ByteSpan payload);
+
+}  // namespace srvdb
