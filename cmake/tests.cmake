@@ -1,9 +1,9 @@
 # One GoogleTest executable for each layer that has tests: tests/cpp/<layer>/*_test.cpp make
-# srvdb_<layer>_tests, registered with ctest under the same name.
+# srvdb_<layer>_tests, linked with that layer and those below it and registered with ctest under the same name.
 
 include(googletest)
 
-foreach(layer IN LISTS srvdb_layers)
+foreach(layer base simd distance quant index storage database)
   file(GLOB test_sources CONFIGURE_DEPENDS "tests/cpp/${layer}/*_test.cpp")
   file(GLOB helper_sources CONFIGURE_DEPENDS "tests/cpp/support/*.cpp")
   if(NOT test_sources)
@@ -13,7 +13,7 @@ foreach(layer IN LISTS srvdb_layers)
   add_executable(${target} ${test_sources} ${helper_sources})
   target_include_directories(${target} PRIVATE tests/cpp)
   target_link_libraries(
-    ${target} PRIVATE srvdb_core srvdb_flags srvdb_warnings GTest::gtest GTest::gtest_main
+    ${target} PRIVATE srvdb_${layer} srvdb_flags srvdb_warnings GTest::gtest GTest::gtest_main
   )
   add_test(NAME ${target} COMMAND ${target} --gtest_brief=1)
   set_tests_properties(${target} PROPERTIES TIMEOUT 600)
