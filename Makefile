@@ -1,0 +1,47 @@
+# make demo      shows what srvdb does, on the documentation of your Python's standard library
+# make test      C++ and Python tests
+# make bench     measures (BENCH="..." passes arguments)
+# make lint      formatting, types, static analysis
+# make sanitize  C++ tests under AddressSanitizer with UBSan, and under ThreadSanitizer
+# make clean     removes what these made
+#
+# Each installs what is missing first (scripts/bootstrap.sh).
+
+VENV ?= .venv
+BUILD ?= build
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+export VENV BUILD
+export CMAKE_BUILD_PARALLEL_LEVEL ?= $(JOBS)
+PY := $(VENV)/bin/python
+
+.PHONY: demo test bench lint sanitize clean
+
+demo:
+	@scripts/bootstrap.sh demo
+	@scripts/build.sh
+	@$(PY) scripts/demo.py $(DEMO)
+
+test:
+	@scripts/bootstrap.sh test
+	@scripts/build.sh tests
+	@ctest --test-dir $(BUILD) --output-on-failure
+	@$(PY) -m pytest $(PYTEST)
+
+bench:
+	@scripts/bootstrap.sh bench
+	@scripts/build.sh
+	@$(PY) -m benchmarks.run $(BENCH)
+
+lint:
+	@scripts/bootstrap.sh test lint
+	@scripts/build.sh
+	@JOBS=$(JOBS) scripts/lint.sh
+
+sanitize:
+	@scripts/bootstrap.sh test
+	@JOBS=$(JOBS) scripts/sanitize.sh
+
+clean:
+	rm -rf $(BUILD) $(VENV) .deps dist wheelhouse demo-db
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +

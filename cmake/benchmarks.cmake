@@ -1,0 +1,27 @@
+# srvdb_benchmarks: benchmarks/cpp/*.cpp over the core and Google Benchmark (the installed package, else a
+# pinned source checked by hash).
+
+if(NOT SRVDB_FETCH_ALL)
+  find_package(benchmark QUIET)
+endif()
+if(NOT TARGET benchmark::benchmark)
+  include(FetchContent)
+  FetchContent_Declare(
+    benchmark
+    URL https://github.com/google/benchmark/archive/refs/tags/v1.7.1.tar.gz
+        https://deb.debian.org/debian/pool/main/b/benchmark/benchmark_1.7.1.orig.tar.gz
+    URL_HASH SHA256=6430e4092653380d9dc4ccb45a1e2dc9259d581f4866dc0759713126056bc1d7
+  )
+  set(BENCHMARK_ENABLE_TESTING OFF CACHE BOOL "" FORCE)
+  set(BENCHMARK_ENABLE_INSTALL OFF CACHE BOOL "" FORCE)
+  FetchContent_MakeAvailable(benchmark)
+endif()
+
+file(GLOB benchmark_sources CONFIGURE_DEPENDS "benchmarks/cpp/*.cpp")
+if(benchmark_sources)
+  add_executable(srvdb_benchmarks ${benchmark_sources})
+  target_link_libraries(
+    srvdb_benchmarks
+    PRIVATE srvdb_core srvdb_flags srvdb_warnings benchmark::benchmark benchmark::benchmark_main
+  )
+endif()
