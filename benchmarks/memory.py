@@ -1,0 +1,93 @@
+"""What a process holds in memory, split into its own (anonymous) and mapped files. Linux only."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+
+@dataclass(frozen=True)
+class Resident:
+    """Bytes resident now: `anonymous` belongs to the process, `file` to the page cache."""
+
+    anonymous: int
+    file: int
+
+
+def _fields(path: str) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for line in Path(path).read_text().splitlines():
+        words = line.split()
+        if len(words) >= 3 and words[-1] == "kB":
+            found[words[0].rstrip(":")] = int(words[1]) * 1024
+    return found
+
+
+def resident() -> Resident:
+    """An exact look: walks the page tables, which takes milliseconds where much is mapped."""
+    fields = _fields("/proc/self/smaps_rollup")
+    return Resident(fields["Anonymous"], fields["Rss"] - fields["Anonymous"])
+
+
+def anonymous_now() -> int:
+    """A cheap look, a few pages off."""
+    return _fields("/proc/self/status")["RssAnon"]
+
+
+class PeakAnonymous:
+    """The highest anonymous memory inside a `with` block, sampled from a thread."""
+
+    def __init__(self, every_s: float = 0.005) -> None:
+        self.start = 0
+        self.peak = 0
+        self._every_s = every_s
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> PeakAnonymous:
+        self.start = self.peak = anonymous_now()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        self.peak = max(self.peak, anonymous_now())
+
+    def _watch(self) -> None:
+        while not self._stop.wait(self._every_s):
+            self.peak = max(self.peak, anonymous_now())
+
+
+def forget_files(directory: Path) -> None:
+    """Write a directory's files to disk and drop them from the page cache; needs no root."""
+    for path in sorted(directory.rglob("*")):
+        if path.is_file():
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            finally:
+                os.close(descriptor)
+
+
+def warm_files(directory: Path) -> None:
+    """Read a directory's files once, so that the page cache holds them."""
+    for path in sorted(directory.rglob("*")):
+        if path.is_file():
+            with path.open("rb") as file:
+                while file.read(1 << 24):
+                    pass
+
+
+def size_on_disk(directory: Path) -> int:
+    """Bytes of disk blocks that a directory's files take."""
+    return sum(path.stat().st_blocks * 512 for path in directory.rglob("*") if path.is_file())

@@ -1,0 +1,1 @@
+"""Libraries behind two small interfaces: graph indexes (`graph.py`) and stores (`stores.py`)."""

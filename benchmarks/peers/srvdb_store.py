@@ -1,0 +1,36 @@
+"""The few calls on srvdb that several measures share, in one place."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import srvdb
+
+
+def row_ids(n: int, prefix: str = "") -> list[str]:
+    """String ids of rows 0 to n - 1."""
+    return [f"{prefix}{row}" for row in range(n)]
+
+
+def create(path: Path, metric: str, mode: str = "auto", **options: Any) -> srvdb.Database:
+    """A new database; what was at `path` is removed."""
+    shutil.rmtree(path, ignore_errors=True)
+    return srvdb.open(str(path), metric=metric, mode=mode, **options)
+
+
+def open_linked(path: Path, **options: Any) -> srvdb.Database:
+    """An existing database; complains when rows are left that the graph does not cover."""
+    db = srvdb.open(str(path), **options)
+    linked, rows = stat(db, "linked_rows"), stat(db, "rows")
+    if linked != rows:
+        print(f"  note: {path.name} has {rows - linked} of {rows} rows unlinked", flush=True)
+    return db
+
+
+def stat(db: srvdb.Database, name: str) -> Any:
+    """One value of `stats()`."""
+    stats: Any = db.stats()
+    return stats[name] if isinstance(stats, Mapping) else getattr(stats, name)
