@@ -42,7 +42,11 @@ class CodeQuery {
   friend class ScalarQuantizer;
   friend class CodeDistance;
 
+  // How far the score (under l2: the distance) can lie from what the key says.
+  double rounding_bound(float row_error, double row_norm) const noexcept;
+
   Metric metric_ = Metric::kCosine;
+  std::size_t dim_ = 0;
   std::size_t stride_ = 0;
   AlignedBuffer<std::int16_t> wide_;   // l2
   AlignedBuffer<std::int8_t> narrow_;  // cosine, ip

@@ -1,5 +1,4 @@
-// 8-bit codes: each component x of a row is stored as one byte c that stands for offset + scale *
-// c.
+// 8-bit codes: each component of a row is stored as a byte c that stands for offset + scale * c.
 //
 // One offset and one scale serve the whole database, so that distances between codes are plain
 // integer arithmetic ("keys", int32, lower is better, the same on every instruction set):
@@ -33,6 +32,9 @@ namespace srvdb {
 
 inline constexpr std::size_t kTrainRows = 4096;  // rows that train a quantiser
 
+// Largest |code - query| in an l2 key of that dimension.
+int max_difference(std::size_t dim) noexcept;
+
 class ScalarQuantizer {
  public:
   static constexpr std::size_t kHeaderBytes = 64;
@@ -61,8 +63,8 @@ class ScalarQuantizer {
   // is).
   void prepare_from_code(const std::uint8_t* code, CodeQuery& prepared) const;
 
-  // True when the error says that the row reaches outside the coded range (it was clamped), or that
-  // a quantiser that had been exact for its training rows is not for this one.
+  // True when the error is clearly larger than any training row's and than plain rounding: the row
+  // reaches outside the coded range.
   bool misfit(float error_norm) const noexcept;
 
   // Exactly kHeaderBytes, with its own checksum (cpp/FORMAT.md, "codes").
@@ -71,16 +73,17 @@ class ScalarQuantizer {
   static ScalarQuantizer from_bytes(ByteSpan bytes, std::size_t dim, Metric metric);
 
  private:
-  ScalarQuantizer() = default;
-  void set_range(double scale, double offset, bool exact);
+  ScalarQuantizer(Metric metric, std::size_t dim, double scale, double offset);
+  void begin(CodeQuery& prepared) const;
+  void prepare_l2(const float* query, CodeQuery& prepared) const;
 
-  Metric metric_ = Metric::kCosine;
-  std::size_t dim_ = 0;
-  int max_code_ = 255;
-  bool exact_ = false;  // the training rows were coded without error
-  double scale_ = 1;
-  double offset_ = 0;
-  float misfit_error_ = 0;
+  Metric metric_;
+  std::size_t dim_;
+  int max_code_;
+  double scale_;
+  double offset_;
+  double slack_;            // bound of the rounding in the measured error norm
+  float misfit_error_ = 0;  // error norms above it are misfits
 };
 
 // Counts rows that a quantiser fits badly, to decide on training a new one. Plain counters: one

@@ -1,14 +1,12 @@
-// The table of compute kernels: one constant `Kernels` for each instruction set, all of the same
-// meaning.
+// The compute kernels: one constant table for each instruction set, all of the same meaning.
 //
 // Conventions. dim >= 1 unless said; pointers need the alignment of their element type and no more;
 // nothing is read or written outside the stated arrays (prefetches excepted). All values are
 // finite. Rows are row-major. Kernels keep no state: any thread, any time. Denormals count (never
 // flushed).
 //
-//   *_f32   fast; the order of summation differs between instruction sets. Error bounds that hold
-//   for
-//           every one of them: distance/margin.h. Overflow gives an infinity or a NaN.
+//   *_f32   fast; the order of summation differs between instruction sets. distance/margin.h has
+//           error bounds that hold for all of them. Overflow gives an infinity or a NaN.
 //   *_f64   double precision over float32 input in 8 logical lanes (component i goes to lane i % 8,
 //           products and sums rounded separately, one fixed reduction tree): the same bits on every
 //           instruction set. Scores that users see come from these.
@@ -45,11 +43,11 @@ struct CodeKernels {
                std::int32_t* out) noexcept;
 };
 
-// How encode_u8 maps a component: code = clamp(nearest_even(x * mul + add), 0, max_code), in
+// How encode_u8 maps a component: code = clamp(nearest_even((x - shift) * mul), 0, max_code), in
 // float32; it stands for the value offset + scale * code, compared with x * unit in double.
 struct EncodeParams {
+  float shift;
   float mul;
-  float add;
   float max_code;
   double unit;
   double scale;

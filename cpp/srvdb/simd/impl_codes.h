@@ -1,0 +1,94 @@
+// Distances between a prepared query and 8-bit codes: the loops over rows; the 64-byte steps are
+// intrinsics of the instruction set. Included only by kernel translation units (see
+// kernels_impl.h).
+//
+// A step type provides
+//   Element                       element of the query: int16 or int8
+//   Sum                           running sums of a row, Sum() is zero
+//   step(sum, query, code)        adds 64 codes
+//   key(sum)                      the key
+#pragma once
+
+#include "srvdb/simd/impl_common.h"
+#include "srvdb/simd/kernels.h"
+
+namespace srvdb::simd {
+namespace {
+
+template <class Step>
+struct CodeLoops {
+  using Element = typename Step::Element;
+  static constexpr std::size_t kAtOnce = 4;         // rows whose sums run side by side
+  static constexpr std::size_t kAheadBytes = 4096;  // of scattered rows on their way from memory
+  static constexpr std::size_t kScanAheadBytes = 1024;
+
+  static std::int32_t one(const void* query, const std::uint8_t* code,
+                          std::size_t stride) noexcept {
+    const auto* q = static_cast<const Element*>(query);
+    typename Step::Sum sum;
+    for (std::size_t i = 0; i < stride; i += 64) Step::step(sum, q + i, code + i);
+    return Step::key(sum);
+  }
+
+  static void many(const void* query, const std::uint8_t* base, std::size_t stride,
+                   const std::uint32_t* ids, std::size_t n, std::int32_t* out) noexcept {
+    const auto* q = static_cast<const Element*>(query);
+    const std::size_t rows_ahead =
+        stride >= kAheadBytes ? kAtOnce : (kAheadBytes / stride + kAtOnce - 1) / kAtOnce * kAtOnce;
+    const std::size_t warm = min_size(rows_ahead, n);
+    for (std::size_t i = 0; i < warm; ++i) fetch(base, stride, ids[i]);
+    std::size_t i = 0;
+    for (; i + kAtOnce <= n; i += kAtOnce) {
+      const std::size_t next = i + rows_ahead;
+      const std::size_t last = min_size(next + kAtOnce, n);
+      for (std::size_t j = next; j < last; ++j) fetch(base, stride, ids[j]);
+      four(q, base + ids[i] * stride, base + ids[i + 1] * stride, base + ids[i + 2] * stride,
+           base + ids[i + 3] * stride, stride, out + i);
+    }
+    for (; i < n; ++i) out[i] = one(query, base + ids[i] * stride, stride);
+  }
+
+  static void rows(const void* query, const std::uint8_t* base, std::size_t stride, std::size_t n,
+                   std::int32_t* out) noexcept {
+    const auto* q = static_cast<const Element*>(query);
+    std::size_t i = 0;
+    for (; i + kAtOnce <= n; i += kAtOnce) {
+      const std::uint8_t* code = base + i * stride;
+      for (std::size_t b = 0; b < kAtOnce * stride; b += 64) prefetch(code, kScanAheadBytes + b);
+      four(q, code, code + stride, code + 2 * stride, code + 3 * stride, stride, out + i);
+    }
+    for (; i < n; ++i) out[i] = one(query, base + i * stride, stride);
+  }
+
+ private:
+  SRVDB_INLINE static void fetch(const std::uint8_t* base, std::size_t stride,
+                                 std::uint32_t id) noexcept {
+    const std::uint8_t* code = base + id * stride;
+    for (std::size_t b = 0; b < stride; b += 64) prefetch(code, b);
+  }
+
+  SRVDB_INLINE static void four(const Element* q, const std::uint8_t* c0, const std::uint8_t* c1,
+                                const std::uint8_t* c2, const std::uint8_t* c3, std::size_t stride,
+                                std::int32_t* out) noexcept {
+    typename Step::Sum s0, s1, s2, s3;
+    for (std::size_t i = 0; i < stride; i += 64) {
+      Step::step(s0, q + i, c0 + i);
+      Step::step(s1, q + i, c1 + i);
+      Step::step(s2, q + i, c2 + i);
+      Step::step(s3, q + i, c3 + i);
+    }
+    out[0] = Step::key(s0);
+    out[1] = Step::key(s1);
+    out[2] = Step::key(s2);
+    out[3] = Step::key(s3);
+  }
+};
+
+template <class Step>
+constexpr CodeKernels make_code_kernels() {
+  using Loops = CodeLoops<Step>;
+  return {.one = &Loops::one, .many = &Loops::many, .rows = &Loops::rows};
+}
+
+}  // namespace
+}  // namespace srvdb::simd

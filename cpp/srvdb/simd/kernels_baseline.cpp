@@ -1,0 +1,14 @@
+// Kernels that every processor of the architecture runs: SSE2 on x86-64, plain code elsewhere.
+#include "srvdb/simd/kernels.h"
+
+#if defined(__SSE2__) && !defined(SRVDB_PLAIN_BASELINE)
+#include "srvdb/simd/isa_sse2.h"
+#else
+#include "srvdb/simd/isa_plain.h"
+#endif
+
+namespace srvdb::simd {
+
+constinit const Kernels kBaselineKernels = make_kernels<Baseline>("baseline");
+
+}  // namespace srvdb::simd

@@ -1,0 +1,53 @@
+// The kernels as templates over an instruction set, and the table made of them.
+//
+// Included only by kernels_<set>.cpp, which defines a struct `Isa` with
+//   Arch            the xsimd architecture
+//   kTileVectors    registers of rows in a tile, kTileQueries queries in a tile
+//   load_partial    the first n floats of a register (n < its width), the rest zero
+//   load_double     batch<double>::size floats widened to double
+//   Codes           64-byte steps of the code kernels (impl_codes.h)
+// Everything stands in an anonymous namespace and uses no inline function of the standard library:
+// an object compiled with wide instructions must give the linker nothing that other code could
+// pick.
+#pragma once
+
+#include "srvdb/simd/impl_codes.h"
+#include "srvdb/simd/impl_double.h"
+#include "srvdb/simd/impl_float.h"
+#include "srvdb/simd/impl_tile.h"
+#include "srvdb/simd/kernels.h"
+
+namespace srvdb::simd {
+namespace {
+
+template <class Isa>
+constexpr Kernels make_kernels(const char* name) {
+  using Tile = TileKernels<Isa>;
+  using Float = FloatKernels<Isa>;
+  using Double = DoubleKernels<Isa>;
+  return {
+      .name = name,
+      .dot_f32 = &Float::template pair<Dot>,
+      .l2sq_f32 = &Float::template pair<L2>,
+      .dot_f32_rows = &Float::template rows<Dot>,
+      .l2sq_f32_rows = &Float::template rows<L2>,
+      .tile_rows = Tile::kRows,
+      .tile_queries = Tile::kQueries,
+      .pack_rows = &Tile::pack_rows,
+      .pack_queries = &Tile::pack_queries,
+      .tile_dot = &Tile::tile_dot,
+      .select_not_below_f32 = &Float::select_not_below,
+      .select_not_above_f32 = &Float::select_not_above,
+      .select_not_above_i32 = &Float::select_keys_not_above,
+      .dot_f64 = &Double::dot,
+      .l2sq_f64 = &Double::l2sq,
+      .dot_norm_f64 = &Double::dot_norm,
+      .norm2_f64 = &Double::norm2,
+      .encode_u8 = &Double::encode,
+      .l2_u8 = make_code_kernels<typename Isa::Codes::L2>(),
+      .dot_u8s8 = make_code_kernels<typename Isa::Codes::NegDot>(),
+  };
+}
+
+}  // namespace
+}  // namespace srvdb::simd

@@ -1,0 +1,78 @@
+// Kernels for NEON on arm64.
+#include <arm_neon.h>
+
+#include "srvdb/simd/kernels_impl.h"
+
+namespace srvdb::simd {
+namespace {
+
+struct NeonCodes {
+  struct Sums {
+    int32x4_t a = vdupq_n_s32(0);
+    int32x4_t b = vdupq_n_s32(0);
+    SRVDB_INLINE std::int32_t total() const noexcept { return vaddvq_s32(vaddq_s32(a, b)); }
+  };
+  SRVDB_INLINE static void add_products(Sums& sum, int16x8_t x, int16x8_t y) noexcept {
+    sum.a = vmlal_s16(sum.a, vget_low_s16(x), vget_low_s16(y));
+    sum.b = vmlal_high_s16(sum.b, x, y);
+  }
+  SRVDB_INLINE static int16x8_t wide_low(uint8x16_t c) noexcept {
+    return vreinterpretq_s16_u16(vmovl_u8(vget_low_u8(c)));
+  }
+  SRVDB_INLINE static int16x8_t wide_high(uint8x16_t c) noexcept {
+    return vreinterpretq_s16_u16(vmovl_high_u8(c));
+  }
+
+  struct L2 {
+    using Element = std::int16_t;
+    using Sum = Sums;
+    SRVDB_INLINE static void step(Sum& sum, const Element* q, const std::uint8_t* code) noexcept {
+      for (std::size_t i = 0; i < 64; i += 16) {
+        const uint8x16_t c = vld1q_u8(code + i);
+        const int16x8_t x = vsubq_s16(wide_low(c), vld1q_s16(q + i));
+        const int16x8_t y = vsubq_s16(wide_high(c), vld1q_s16(q + i + 8));
+        add_products(sum, x, x);
+        add_products(sum, y, y);
+      }
+    }
+    SRVDB_INLINE static std::int32_t key(const Sum& sum) noexcept { return sum.total(); }
+  };
+
+  struct NegDot {
+    using Element = std::int8_t;
+    using Sum = Sums;
+    SRVDB_INLINE static void step(Sum& sum, const Element* q, const std::uint8_t* code) noexcept {
+      for (std::size_t i = 0; i < 64; i += 16) {
+        const uint8x16_t c = vld1q_u8(code + i);
+        const int8x16_t w = vld1q_s8(q + i);
+        add_products(sum, wide_low(c), vmovl_s8(vget_low_s8(w)));
+        add_products(sum, wide_high(c), vmovl_high_s8(w));
+      }
+    }
+    SRVDB_INLINE static std::int32_t key(const Sum& sum) noexcept { return -sum.total(); }
+  };
+};
+
+struct Neon {
+  using Arch = xsimd::neon64;
+  static constexpr std::size_t kTileVectors = 2;
+  static constexpr std::size_t kTileQueries = 12;
+
+  SRVDB_INLINE static xsimd::batch<float, Arch> load_partial(const float* at,
+                                                             std::size_t n) noexcept {
+    float32x4_t v = vsetq_lane_f32(at[0], vdupq_n_f32(0.0f), 0);
+    if (n > 1) v = vsetq_lane_f32(at[1], v, 1);
+    if (n > 2) v = vsetq_lane_f32(at[2], v, 2);
+    return v;
+  }
+  SRVDB_INLINE static xsimd::batch<double, Arch> load_double(const float* at) noexcept {
+    return vcvt_f64_f32(vld1_f32(at));
+  }
+  using Codes = NeonCodes;
+};
+
+}  // namespace
+
+constinit const Kernels kNeonKernels = make_kernels<Neon>("neon");
+
+}  // namespace srvdb::simd
