@@ -25,7 +25,7 @@ test:
 	@scripts/bootstrap.sh test
 	@scripts/build.sh tests
 	@ctest --test-dir $(BUILD) --output-on-failure
-	@$(PY) -m pytest $(PYTEST)
+	@SRVDB_BUILD_DIR=$(abspath $(BUILD)) $(PY) -m pytest $(PYTEST)
 
 bench:
 	@scripts/bootstrap.sh bench

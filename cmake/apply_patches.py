@@ -1,8 +1,8 @@
 """Applies unified diffs to a set of source files and writes the results to a folder.
 
-Stands in for the ``patch`` program, which not every machine has. A hunk must match exactly, but may have
-moved; a hunk that matches nowhere is an error. Files are found by their last name. Results that are already
-there are left alone, so that nothing is compiled twice.
+Stands in for the ``patch`` program, which not every machine has. A hunk must match exactly, but
+may have moved; a hunk that matches nowhere is an error. Files are found by their last name. Results
+that are already there are left alone, so that nothing is compiled twice.
 """
 
 import argparse

@@ -1,5 +1,5 @@
-# srvdb_benchmarks: benchmarks/cpp/*.cpp over the core and Google Benchmark (the installed package, else a
-# pinned source checked by hash).
+# srvdb_benchmarks: benchmarks/cpp/*.cpp over the core and Google Benchmark (the installed
+# package, else a pinned source checked by hash).
 
 if(NOT SRVDB_FETCH_ALL)
   find_package(benchmark QUIET)

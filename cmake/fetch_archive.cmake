@@ -1,9 +1,10 @@
-# srvdb_fetch_archive(): a third-party archive from the Python package index that pip is set up to use,
-# pinned by version and by SHA-256, unpacked once.
+# srvdb_fetch_archive(): a third-party archive from the Python package index that pip is set up to
+# use, pinned by version and by SHA-256, unpacked once.
 #
-# Archives and unpacked trees live in SRVDB_DEPS_DIR (default: .deps in the source tree, or the build
-# folder when that cannot be written). What is there with the right hash is not fetched again, so a
-# filled folder makes the build work offline. Several builds may share the folder: a lock guards it.
+# Archives and unpacked trees live in SRVDB_DEPS_DIR (default: .deps in the source tree, or the
+# build folder when that cannot be written). What is there with the right hash is not fetched
+# again, so a filled folder makes the build work offline. Several builds may share the folder: a
+# lock guards it.
 
 if(NOT SRVDB_DEPS_DIR)
   if(DEFINED ENV{SRVDB_DEPS_DIR})
@@ -57,7 +58,8 @@ function(srvdb_pip_download requirement sha256 archive)
   execute_process(
     COMMAND
       "${CMAKE_COMMAND}" -E env "PYTHONPATH=${python_path}" "${Python_EXECUTABLE}" -m pip download
-      --disable-pip-version-check --quiet --no-deps --ignore-requires-python --require-hashes ${kind}
+      --disable-pip-version-check --quiet --no-deps --ignore-requires-python
+      --require-hashes ${kind}
       --dest "${SRVDB_DEPS_DIR}" --requirement "${requirements}"
     RESULT_VARIABLE failed
     OUTPUT_VARIABLE output
@@ -72,7 +74,8 @@ function(srvdb_pip_download requirement sha256 archive)
   endif()
 endfunction()
 
-# srvdb_fetch_archive(<out> REQUIREMENT <name==version> ARCHIVE <file> SHA256 <hash> PATTERNS <p>...)
+# srvdb_fetch_archive(<out> REQUIREMENT <name==version> ARCHIVE <file> SHA256 <hash> PATTERNS
+# <p>...)
 #
 # Sets <out> to the folder that holds the files of the archive that match the patterns.
 function(srvdb_fetch_archive out)

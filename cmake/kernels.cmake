@@ -1,6 +1,6 @@
-# One object library for each kernel translation unit, each with the flags of its instruction set and
-# nothing else. SRVDB_KERNEL_OBJECTS holds their objects; the objects stay apart, so that a test can read
-# their symbols (build folder, CMakeFiles/srvdb_kernels_<set>.dir).
+# One object library for each kernel translation unit, each with the flags of its instruction set
+# and nothing else. SRVDB_KERNEL_OBJECTS holds their objects; the objects stay apart, so that a
+# test can read their symbols (build folder, CMakeFiles/srvdb_kernels_<set>.dir).
 
 set(SRVDB_KERNEL_OBJECTS "")
 

@@ -1,6 +1,7 @@
-# srvdb_lmdb: LMDB 0.9.36 with the fixes for hostile files that its Python packaging carries, compiled
-# in, static, hidden. Our own file layer takes over its I/O when cpp/srvdb/storage/lmdb_io.h exists: that
-# C header is included before everything else in LMDB's sources and may redirect calls by macros.
+# srvdb_lmdb: LMDB 0.9.36 with the fixes for hostile files that its Python packaging carries,
+# compiled in, static, hidden. Our own file layer takes over its I/O when
+# cpp/srvdb/storage/lmdb_io.h exists: that C header is included before everything else in LMDB's
+# sources and may redirect calls by macros.
 
 set(lmdb_patches
     env-copy-txn
@@ -40,13 +41,16 @@ srvdb_fetch_archive(
 set(lmdb_archive "${pylmdb_dir}/lmdb-3.0.0/lib")
 set(lmdb_dir "${PROJECT_BINARY_DIR}/lmdb")
 
-list(TRANSFORM lmdb_patches REPLACE "(.+)" "${lmdb_archive}/py-lmdb/\\1.patch" OUTPUT_VARIABLE patch_files)
+list(TRANSFORM lmdb_patches PREPEND "${lmdb_archive}/py-lmdb/")
+list(TRANSFORM lmdb_patches APPEND ".patch")
 find_package(Python 3.10 REQUIRED COMPONENTS Interpreter)
 execute_process(
   COMMAND
-    "${Python_EXECUTABLE}" "${CMAKE_CURRENT_LIST_DIR}/apply_patches.py" --output "${lmdb_dir}" --sources
-    "${lmdb_archive}/mdb.c" "${lmdb_archive}/midl.c" "${lmdb_archive}/lmdb.h" "${lmdb_archive}/midl.h"
-    --patches ${patch_files}
+    "${Python_EXECUTABLE}" "${CMAKE_CURRENT_LIST_DIR}/apply_patches.py"
+    --output "${lmdb_dir}"
+    --sources "${lmdb_archive}/mdb.c" "${lmdb_archive}/midl.c"
+              "${lmdb_archive}/lmdb.h" "${lmdb_archive}/midl.h"
+    --patches ${lmdb_patches}
   RESULT_VARIABLE failed
 )
 if(failed)

@@ -1,5 +1,6 @@
 # One GoogleTest executable for each layer that has tests: tests/cpp/<layer>/*_test.cpp make
-# srvdb_<layer>_tests, linked with that layer and those below it and registered with ctest under the same name.
+# srvdb_<layer>_tests, linked with that layer and those below it and registered with ctest under
+# the same name.
 
 include(googletest)
 

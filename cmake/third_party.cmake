@@ -1,6 +1,7 @@
-# The outside libraries of the core, as targets: srvdb_xsimd, srvdb_eigen, srvdb_robin_map, srvdb_lmdb,
-# srvdb_simdjson. An installed package is taken where it serves (Eigen, robin-map, a new enough xsimd);
-# LMDB and simdjson are always compiled in from pinned sources. Licences: NOTICE.
+# The outside libraries of the core, as targets: srvdb_xsimd, srvdb_eigen, srvdb_robin_map,
+# srvdb_lmdb, srvdb_simdjson. An installed package is taken where it serves (Eigen, robin-map, a
+# new enough xsimd); LMDB and simdjson are always compiled in from pinned sources. Licences:
+# NOTICE.
 #
 # -DSRVDB_FETCH_ALL=ON ignores what is installed.
 
@@ -12,7 +13,7 @@ function(srvdb_header_library target)
   target_include_directories(${target} SYSTEM INTERFACE ${ARGN})
 endfunction()
 
-# ---- xsimd (BSD-3-Clause): SIMD wrappers, simd layer only; 13 or newer ----------------------------
+# ---- xsimd (BSD-3-Clause): SIMD wrappers, simd layer only; 13 or newer ---------------------------
 
 set(xsimd_include "")
 if(NOT SRVDB_FETCH_ALL)
@@ -33,7 +34,7 @@ if(NOT xsimd_include)
 endif()
 srvdb_header_library(srvdb_xsimd ${xsimd_include})
 
-# ---- Eigen (MPL-2.0): linear algebra for training, quant layer only -------------------------------
+# ---- Eigen (MPL-2.0): linear algebra for training, quant layer only ------------------------------
 
 if(NOT SRVDB_FETCH_ALL)
   find_package(Eigen3 3.4 CONFIG QUIET)
@@ -53,7 +54,7 @@ endif()
 srvdb_header_library(srvdb_eigen ${eigen_include})
 target_compile_definitions(srvdb_eigen INTERFACE EIGEN_MPL2_ONLY)
 
-# ---- robin-map (MIT): the id map of the append buffer, database layer only ------------------------
+# ---- robin-map (MIT): the id map of the append buffer, database layer only -----------------------
 
 if(NOT SRVDB_FETCH_ALL)
   find_package(tsl-robin-map CONFIG QUIET)
@@ -72,7 +73,7 @@ else()
 endif()
 srvdb_header_library(srvdb_robin_map ${robin_map_include})
 
-# ---- simdjson (Apache-2.0): JSON validation, one file of the database layer -----------------------
+# ---- simdjson (Apache-2.0): JSON validation, one file of the database layer ----------------------
 
 srvdb_fetch_archive(
   pysimdjson_dir
@@ -86,6 +87,6 @@ add_library(srvdb_simdjson STATIC "${simdjson_dir}/simdjson.cpp")
 target_include_directories(srvdb_simdjson SYSTEM PUBLIC "${simdjson_dir}")
 target_compile_options(srvdb_simdjson PRIVATE -w)
 
-# ---- LMDB (OpenLDAP Public License): metadata, one file of the storage layer ----------------------
+# ---- LMDB (OpenLDAP Public License): metadata, one file of the storage layer ---------------------
 
 include(lmdb)

@@ -3,15 +3,15 @@
 #
 # Usage: bootstrap.sh <group>...   groups: build, demo, test, lint, bench (extras of pyproject.toml)
 #
-# What is there is left alone, so a second run takes a moment. Missing system packages are installed
-# as root or through sudo; with neither, the script names them and stops. PYTHON chooses the interpreter
-# (default python3), VENV the environment's folder.
+# What is there is left alone, so a second run takes a moment. Missing system packages are
+# installed as root or through sudo; with neither, the script names them and stops. PYTHON chooses
+# the interpreter (default python3), VENV the environment's folder.
 set -eu
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
 venv=${VENV:-.venv}
 
-# ---- system packages -------------------------------------------------------------------------------
+# ---- system packages -----------------------------------------------------------------------------
 
 missing=""
 need() { missing="$missing $1"; }
@@ -66,10 +66,11 @@ if [ -n "$missing" ]; then
   echo "Installing$missing"
   install="$as_root DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends"
   # shellcheck disable=SC2086 # lists of words
-  $install $missing >/dev/null 2>&1 || { $as_root apt-get update -qq && $install $missing >/dev/null; }
+  $install $missing >/dev/null 2>&1 ||
+    { $as_root apt-get update -qq && $install $missing >/dev/null; }
 fi
 
-# ---- Python packages -------------------------------------------------------------------------------
+# ---- Python packages -----------------------------------------------------------------------------
 
 if ! "$venv/bin/python" -c 'import pip' 2>/dev/null; then
   rm -rf "$venv"

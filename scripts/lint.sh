@@ -1,5 +1,6 @@
 #!/bin/sh
-# Formatting, style, types, stubs, static analysis; changes nothing. Runs every check, then fails if one did.
+# Formatting, style, types, stubs, static analysis; changes nothing. Runs every check, then fails
+# if one did.
 set -u
 cd "$(dirname "$0")/.."
 venv=$(cd "${VENV:-.venv}" && pwd)

@@ -1,4 +1,6 @@
-"""Prints the requirements of some extras of pyproject.toml, one a line; ``build`` means the build system's.
+"""Prints the requirements of some extras of pyproject.toml, one a line.
+
+``build`` means those of the build system.
 
 Usage: requirements.py build test ...
 """

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Builds the C++ tests with AddressSanitizer and UndefinedBehaviorSanitizer, then with ThreadSanitizer, and runs them.
+# Builds the C++ tests with AddressSanitizer and UndefinedBehaviorSanitizer, then with
+# ThreadSanitizer, and runs them.
 #
 # Usage: sanitize.sh [address,undefined] [thread]   (default: both)
 set -eu

@@ -1,7 +1,8 @@
 """Runs clang-tidy over the C++ core, several files at a time, and remembers what was clean.
 
-A file is checked again when it, any header, the configuration, or this script has changed. Kernel translation
-units are left out: they are one template instantiated with flags that clang-tidy's compiler may not know.
+A file is checked again when it, any header, the configuration, or this script has changed. Kernel
+translation units are left out: they are one template instantiated with flags that clang-tidy's
+compiler may not know.
 """
 
 import argparse
@@ -34,10 +35,11 @@ def shared_digest() -> "hashlib._Hash":
 
 def check(tidy: str, build: Path, path: Path, key: str) -> bool:
     """True when the file is clean, by memory or by running clang-tidy."""
-    stamp = build / "tidy-cache" / f"{path.relative_to(ROOT).as_posix().replace('/', '-')}.{key[:24]}"
+    name = path.relative_to(ROOT).as_posix().replace("/", "-")
+    stamp = build / "tidy-cache" / f"{name}.{key[:24]}"
     if stamp.exists():
         return True
-    command = [tidy, "-p", str(build), "--quiet", "--extra-arg=-Wno-unknown-warning-option", str(path)]
+    command = [tidy, "-p", str(build), "--quiet", str(path)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         print(f"{path.relative_to(ROOT)}\n{result.stdout}{result.stderr}", flush=True)
