@@ -112,7 +112,7 @@ class Hnswlib:
 
 
 class Srvdb:
-    """srvdb: a durable database opened from disk, every row linked, string ids, walked as "hnsw"."""
+    """srvdb: a durable database opened from disk, every row linked, string ids, mode "hnsw"."""
 
     name = "srvdb"
 
@@ -158,8 +158,8 @@ def build_or_reuse(
 ) -> dict[str, Any]:
     """Open an index over a set, built first unless the cache holds it; says how it was built.
 
-    The key is the library, its parameters and the rows, not the library's version: after a change to
-    a build, ask for `rebuild`.
+    The key is the library, its parameters and the rows, not the library's version: after a change
+    to a build, ask for `rebuild`.
     """
     key = json.dumps([index.name, index.parameters(), data.fingerprint()], sort_keys=True)
     digest = hashlib.sha256(key.encode()).hexdigest()[:10]
