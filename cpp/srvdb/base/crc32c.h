@@ -1,7 +1,8 @@
-// CRC-32C (Castagnoli, reflected polynomial 0x82F63B78, as in RFC 3720 appendix B.4): the checksum of
-// every byte the project writes. crc32c("123456789") == 0xE3069283.
+// CRC-32C (Castagnoli, reflected polynomial 0x82F63B78, as in RFC 3720 appendix B.4): the checksum
+// of every byte the project writes. crc32c("123456789") == 0xE3069283.
 //
-// Uses the processor's instruction where there is one (SSE4.2, ARMv8 CRC), detected once. Thread-safe.
+// Uses the processor's instruction where there is one (SSE4.2, ARMv8 CRC), detected once.
+// Thread-safe.
 #pragma once
 
 #include <cstddef>

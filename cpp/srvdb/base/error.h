@@ -1,9 +1,9 @@
 // How a failed operation is reported.
 //
 // Three kinds of failure, told apart everywhere in the core: a programmer's mistake is an assert;
-// a failed operation throws srvdb::Error with a code and a message that says what was expected, what
-// came, and (for files) path and offset; an expected outcome is an optional or an enum. The bindings
-// translate each code to one Python exception class.
+// a failed operation throws srvdb::Error with a code and a message that says what was expected,
+// what came, and (for files) path and offset; an expected outcome is an optional or an enum. The
+// bindings translate each code to one Python exception class.
 #pragma once
 
 #include <stdexcept>

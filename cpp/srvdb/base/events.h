@@ -1,5 +1,6 @@
-// Warnings and notices of the core that no return value can carry ("the graph was damaged and is being
-// rebuilt"), kept until somebody drains them. Python drains after each call and raises warnings.
+// Warnings and notices of the core that no return value can carry ("the graph was damaged and is
+// being rebuilt"), kept until somebody drains them. Python drains after each call and raises
+// warnings.
 //
 // One bounded queue for the process; when it is full the oldest event goes. Thread-safe.
 #pragma once

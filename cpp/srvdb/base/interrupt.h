@@ -2,8 +2,8 @@
 //
 // The caller owns the Interrupt and passes a pointer (nullptr: never stops). The long call asks
 // `check(interrupt)` between units of work of a few milliseconds. Worker threads ask only the flag
-// (`stopped()`); the thread that made the call also runs the poll function, at most every 50 ms: that is
-// where Python looks for Ctrl-C. Once stopped, an Interrupt stays stopped.
+// (`stopped()`); the thread that made the call also runs the poll function, at most every 50 ms:
+// that is where Python looks for Ctrl-C. Once stopped, an Interrupt stays stopped.
 #pragma once
 
 #include <atomic>

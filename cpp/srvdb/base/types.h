@@ -16,10 +16,10 @@ using Sequence = std::uint64_t;  // position of a batch in the write-ahead log; 
 inline constexpr Row kNoRow = 0xFFFFFFFFu;
 inline constexpr Row kMaxRows = 0xFFFFFF00u;
 
-inline constexpr std::size_t kMaxDimension = 65536;           // components of one vector
-inline constexpr std::size_t kMaxIdBytes = 511;               // LMDB's largest key
-inline constexpr std::size_t kMaxMetadataBytes = 1u << 20;    // one JSON object
-inline constexpr std::size_t kMaxBatchBytes = 64u << 20;      // one atomic batch: rows, ids, metadata
-inline constexpr std::size_t kMaxBatchRows = 100'000;         // one atomic batch
+inline constexpr std::size_t kMaxDimension = 65536;         // components of one vector
+inline constexpr std::size_t kMaxIdBytes = 511;             // LMDB's largest key
+inline constexpr std::size_t kMaxMetadataBytes = 1u << 20;  // one JSON object
+inline constexpr std::size_t kMaxBatchBytes = 64u << 20;    // one atomic batch: rows, ids, metadata
+inline constexpr std::size_t kMaxBatchRows = 100'000;       // one atomic batch
 
 }  // namespace srvdb
