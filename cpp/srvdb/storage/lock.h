@@ -7,6 +7,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 namespace srvdb {
@@ -15,6 +16,10 @@ class DirectoryLock {
  public:
   // Takes <directory>/LOCK. Throws Error(kLocked) with the holder's pid, or Error(kStorage).
   static std::unique_ptr<DirectoryLock> acquire(const std::string& directory);
+  // Pid of the process that holds the lock (0 when it is not known), nothing when it is free or the
+  // directory has none.
+  // Changes nothing: for readers, which take no lock.
+  static std::optional<int> holder(const std::string& directory);
   ~DirectoryLock();  // frees the lock
   DirectoryLock(const DirectoryLock&) = delete;
   DirectoryLock& operator=(const DirectoryLock&) = delete;

@@ -76,6 +76,8 @@ class RowFiles {
   Row rows() const noexcept { return ids_->rows(); }
   std::uint64_t id_bytes() const noexcept { return ids_->id_bytes(); }
   Row file_rows() const { return vectors_->file_rows(); }
+  // Rows [0, rows) of vectors.bin and rows.fix, which must have been written, with ids or without.
+  StridedView written(Row rows) { return vectors_->view(rows); }
   RowFilesView view();  // of rows(); called by the writer's thread
 
  private:

@@ -1,5 +1,3 @@
-// Renamed from RowBitmap: srvdb::RowBitmap is the index layer's class (index/row_bitmap.h); two classes of one name would collide at link time.
-//
 // One bit a row, set once: "this row's checksum has been verified". Grows by itself.
 //
 // Chunks of 65,536 rows are made when first touched. Thread-safe; relaxed atomics, because a set

@@ -91,6 +91,8 @@ class WalWriter {
   void open_segment();
   void flush_locked();
   void write_at_end(std::span<const ByteSpan> parts, std::size_t bytes);
+  void drop_durable_segments();
+  void remove_or_poison(const std::string& path) noexcept;
   void poison(const std::string& why, int os_error) noexcept;
 
   FileSystem& files_;

@@ -1,0 +1,208 @@
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <climits>
+#include <cstring>
+#include <utility>
+
+#include "srvdb/base/error.h"
+#include "srvdb/storage/file.h"
+
+namespace srvdb {
+
+namespace {
+
+// Linux writes at most this much in one call.
+constexpr std::size_t kMaxTransferBytes = std::size_t{1} << 30;
+
+class Descriptor {
+ public:
+  explicit Descriptor(int value) noexcept : value_(value) {}
+  ~Descriptor() {
+    if (value_ >= 0) ::close(value_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const noexcept { return value_; }
+
+ private:
+  int value_;
+};
+
+int open_retrying(const std::string& path, int flags) {
+  int descriptor = -1;
+  do {
+    descriptor = ::open(path.c_str(), flags | O_CLOEXEC, 0600);
+  } while (descriptor < 0 && errno == EINTR);
+  return descriptor;
+}
+
+class PosixMapping final : public Mapping {
+ public:
+  PosixMapping(void* at, std::size_t bytes)
+      : Mapping(static_cast<const std::uint8_t*>(at), bytes), at_(at) {}
+  ~PosixMapping() override { ::munmap(at_, reserved()); }
+
+ private:
+  void* at_;
+};
+
+class PosixFile final : public File {
+ public:
+  PosixFile(std::string path, int descriptor) : File(std::move(path)), fd_(descriptor) {}
+
+  std::size_t pread(void* to, std::size_t bytes, std::uint64_t offset) const override {
+    std::size_t done = 0;
+    while (done < bytes) {
+      const std::size_t want = std::min(bytes - done, kMaxTransferBytes);
+      const ssize_t got = ::pread(fd_.get(), static_cast<char*>(to) + done, want,
+                                  static_cast<off_t>(offset + done));
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) throw_storage("cannot read", path(), errno);
+      if (got == 0) break;
+      done += static_cast<std::size_t>(got);
+    }
+    return done;
+  }
+
+  void pwrite(const void* from, std::size_t bytes, std::uint64_t offset) override {
+    std::size_t done = 0;
+    while (done < bytes) {
+      const std::size_t want = std::min(bytes - done, kMaxTransferBytes);
+      const ssize_t put = ::pwrite(fd_.get(), static_cast<const char*>(from) + done, want,
+                                   static_cast<off_t>(offset + done));
+      if (put < 0 && errno == EINTR) continue;
+      if (put < 0) throw_storage("cannot write", path(), errno);
+      if (put == 0) throw_storage("cannot write", path(), EIO);
+      done += static_cast<std::size_t>(put);
+    }
+  }
+
+  void pwritev(std::span<const ByteSpan> parts, std::uint64_t offset) override {
+    std::array<iovec, 16> vectors;
+    std::size_t next = 0;  // first part not written whole
+    std::size_t skip = 0;  // bytes of it that are
+    while (next < parts.size()) {
+      int count = 0;
+      for (std::size_t i = next; i < parts.size() && count < static_cast<int>(vectors.size());
+           ++i) {
+        const ByteSpan part = parts[i].subspan(i == next ? skip : 0);
+        vectors[static_cast<std::size_t>(count++)] = {const_cast<std::uint8_t*>(part.data()),
+                                                      part.size()};
+      }
+      const ssize_t put = ::pwritev(fd_.get(), vectors.data(), count, static_cast<off_t>(offset));
+      if (put < 0 && errno == EINTR) continue;
+      if (put < 0) throw_storage("cannot write", path(), errno);
+      offset += static_cast<std::uint64_t>(put);
+      skip += static_cast<std::size_t>(put);
+      const std::size_t before = next;
+      while (next < parts.size() && skip >= parts[next].size()) skip -= parts[next++].size();
+      if (put == 0 && next == before) throw_storage("cannot write", path(), EIO);
+    }
+  }
+
+  void sync_data() override {
+    if (::fdatasync(fd_.get()) != 0) throw_storage("cannot sync", path(), errno);
+  }
+
+  void truncate(std::uint64_t size) override {
+    int result = 0;
+    do {
+      result = ::ftruncate(fd_.get(), static_cast<off_t>(size));
+    } while (result != 0 && errno == EINTR);
+    if (result != 0) throw_storage("cannot truncate", path(), errno);
+  }
+
+  std::uint64_t size() const override {
+    struct stat found;
+    if (::fstat(fd_.get(), &found) != 0) throw_storage("cannot examine", path(), errno);
+    return static_cast<std::uint64_t>(found.st_size);
+  }
+
+  std::shared_ptr<const Mapping> map(std::size_t reserve) const override {
+    void* at = ::mmap(nullptr, reserve, PROT_READ, MAP_SHARED | MAP_NORESERVE, fd_.get(), off_t{0});
+    if (at == MAP_FAILED) throw_storage("cannot map", path(), errno);
+    return std::make_shared<PosixMapping>(at, reserve);
+  }
+
+ private:
+  Descriptor fd_;
+};
+
+class PosixFileSystem final : public FileSystem {
+ public:
+  std::unique_ptr<File> open(const std::string& path, OpenMode mode) override {
+    int flags = O_RDWR;
+    if (mode == OpenMode::kRead) flags = O_RDONLY;
+    if (mode == OpenMode::kCreate) flags |= O_CREAT;
+    if (mode == OpenMode::kCreateNew) flags |= O_CREAT | O_EXCL;
+    const int descriptor = open_retrying(path, flags);
+    if (descriptor < 0) throw_storage("cannot open", path, errno);
+    return std::make_unique<PosixFile>(path, descriptor);
+  }
+
+  void rename(const std::string& from, const std::string& to) override {
+    if (::rename(from.c_str(), to.c_str()) != 0) throw_storage("cannot rename to", to, errno);
+  }
+
+  void remove(const std::string& path) override {
+    if (::remove(path.c_str()) != 0) throw_storage("cannot remove", path, errno);
+  }
+
+  bool make_dir(const std::string& path) override {
+    if (::mkdir(path.c_str(), 0700) == 0) return true;
+    const int error = errno;
+    const auto found = info(path);
+    if (error == EEXIST && found && found->is_directory) return false;
+    throw_storage("cannot make directory", path, error);
+  }
+
+  void sync_dir(const std::string& path) override {
+    const Descriptor directory(open_retrying(path, O_RDONLY | O_DIRECTORY));
+    if (directory.get() < 0) throw_storage("cannot open directory", path, errno);
+    if (::fsync(directory.get()) != 0) throw_storage("cannot sync directory", path, errno);
+  }
+
+  std::vector<std::string> list_dir(const std::string& path) override {
+    const std::unique_ptr<DIR, int (*)(DIR*)> directory(::opendir(path.c_str()), &::closedir);
+    if (!directory) throw_storage("cannot list", path, errno);
+    std::vector<std::string> names;
+    for (;;) {
+      errno = 0;
+      const dirent* entry = ::readdir(directory.get());
+      if (entry == nullptr) break;
+      const std::string name = entry->d_name;
+      if (name != "." && name != "..") names.push_back(name);
+    }
+    if (errno != 0) throw_storage("cannot list", path, errno);
+    std::sort(names.begin(), names.end());
+    return names;
+  }
+
+  std::optional<FileInfo> info(const std::string& path) override {
+    struct stat found;
+    if (::stat(path.c_str(), &found) != 0) {
+      if (errno == ENOENT || errno == ENOTDIR) return std::nullopt;
+      throw_storage("cannot examine", path, errno);
+    }
+    return FileInfo{S_ISDIR(found.st_mode), static_cast<std::uint64_t>(found.st_size),
+                    static_cast<std::uint64_t>(found.st_dev),
+                    static_cast<std::uint64_t>(found.st_ino)};
+  }
+};
+
+}  // namespace
+
+FileSystem& posix_file_system() {
+  static PosixFileSystem files;
+  return files;
+}
+
+}  // namespace srvdb
