@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks import datasets, recall
 from benchmarks.datasets import Floats, Rows, VectorSet
 from benchmarks.peers.graph import GRAPHS, GraphIndex, Hnswlib, build_or_reuse
-from benchmarks.report import Measure, Report, arguments, with_interval
+from benchmarks.report import Measure, Report, arguments, has_avx512, with_interval
 from benchmarks.timing import Samples, interleave, interpolate, pinned, seconds
 
 SETS = ["sift-957k", "mnist"]
@@ -80,6 +80,8 @@ def measure_set(data: VectorSet, options: argparse.Namespace, report: Report) ->
             continue
         if isinstance(index, Hnswlib):
             built["instructions"] = index.instructions()
+            if built["instructions"] not in (None, "AVX-512") and has_avx512():
+                report.skip("hnswlib's AVX-512: it was compiled elsewhere, see README.md")
         swept[name] = Swept(index, built)
     queries = list(timed.queries)
     with pinned(1):

@@ -54,6 +54,12 @@ def machine() -> dict[str, Any]:
     }
 
 
+def has_avx512() -> bool:
+    """Whether this processor has AVX-512."""
+    path = Path("/proc/cpuinfo")
+    return path.exists() and " avx512f " in path.read_text()
+
+
 def version(package: str) -> str | None:
     try:
         return metadata.version(package)
