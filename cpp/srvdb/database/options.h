@@ -15,12 +15,13 @@ namespace srvdb {
 
 class FileSystem;
 
-// How rows are searched: exactly; over a graph; exactly over 8-bit codes with the best rescored in float32;
-// or exactly while that is the faster and over the graph from then on. Stored with the database.
+// How rows are searched: exactly; over a graph; exactly over 8-bit codes with the best rescored in
+// float32; or exactly while that is the faster and over the graph from then on. Stored with the
+// database.
 enum class Mode : std::uint8_t { kFlat = 0, kHnsw = 1, kSq8 = 2, kAuto = 3 };
 
-// Where an acknowledged write is: in this process's memory; with the operating system (survives the end
-// of the process); on disk (survives loss of power). Not stored: a choice of each opening.
+// Where an acknowledged write is: in this process's memory; with the operating system (survives the
+// end of the process); on disk (survives loss of power). Not stored: a choice of each opening.
 enum class Durability : std::uint8_t { kMemory = 0, kOs = 1, kDisk = 2 };
 
 const char* mode_name(Mode mode) noexcept;
@@ -33,22 +34,23 @@ inline constexpr std::uint32_t kDefaultM = 16;
 inline constexpr std::uint32_t kDefaultEfConstruction = 200;
 inline constexpr std::uint32_t kDefaultEf = 100;
 
-// An absent value means "as stored"; for a new database the default in the comment. A present value that
-// differs from the stored one is Error(kInvalidInput) naming both (kDimension for the dimension).
+// An absent value means "as stored"; for a new database the default in the comment. A present value
+// that differs from the stored one is Error(kInvalidInput) naming both (kDimension for the
+// dimension).
 struct OpenOptions {
-  std::optional<std::size_t> dimension;        // 1..kMaxDimension; default: that of the first batch
-  std::optional<Metric> metric;                // default: cosine
-  std::optional<Mode> mode;                    // default: auto
-  std::optional<std::uint32_t> m;              // 2..256, links a row aims for; default 16
+  std::optional<std::size_t> dimension;  // 1..kMaxDimension; default: that of the first batch
+  std::optional<Metric> metric;          // default: cosine
+  std::optional<Mode> mode;              // default: auto
+  std::optional<std::uint32_t> m;        // 2..256, links a row aims for; default 16
   std::optional<std::uint32_t> ef_construction;  // 1..100,000; default 200
-  std::uint32_t ef = kDefaultEf;               // 1..1,000,000; not stored
+  std::uint32_t ef = kDefaultEf;                 // 1..1,000,000; not stored
   Durability durability = Durability::kOs;
   bool read_only = false;
-  bool create = true;                          // when false, a missing database is kNotFound
-  std::size_t buffer_bytes = 8u << 20;         // append buffer: rows waiting to be written; >= 4096
-  std::size_t flush_rows = 1000;               // append buffer: rows; >= 1
-  bool background = true;                      // link rows in the background
-  FileSystem* files = nullptr;                 // nullptr: the operating system's; tests replace it
+  bool create = true;                   // when false, a missing database is kNotFound
+  std::size_t buffer_bytes = 8u << 20;  // append buffer: rows waiting to be written; >= 4096
+  std::size_t flush_rows = 1000;        // append buffer: rows; >= 1
+  bool background = true;               // link rows in the background
+  FileSystem* files = nullptr;          // nullptr: the operating system's; tests replace it
 };
 
 // A consistent look at one moment; plain values.
@@ -63,20 +65,20 @@ struct Stats {
   std::uint32_t m = 0, ef_construction = 0, ef = 0;
   std::size_t buffer_bytes = 0, flush_rows = 0;
   std::uint64_t generation = 0;
-  Sequence sequence = 0;          // last acknowledged batch
-  Sequence checkpointed = 0;      // last batch that the metadata store holds
-  std::size_t rows = 0;           // of this generation, live and retired
-  std::size_t live = 0;           // rows a search can return
-  std::size_t buffered_rows = 0;  // in the append buffer, not yet in vectors.bin
-  std::size_t coded_rows = 0;     // rows that have an 8-bit code
-  std::size_t linked_rows = 0;    // rows in the graph; the others are scanned
+  Sequence sequence = 0;             // last acknowledged batch
+  Sequence checkpointed = 0;         // last batch that the metadata store holds
+  std::size_t rows = 0;              // of this generation, live and retired
+  std::size_t live = 0;              // rows a search can return
+  std::size_t buffered_rows = 0;     // in the append buffer, not yet in vectors.bin
+  std::size_t coded_rows = 0;        // rows that have an 8-bit code
+  std::size_t linked_rows = 0;       // rows in the graph; the others are scanned
   std::size_t graph_saved_rows = 0;  // rows that the graph file on disk covers
   std::uint64_t wal_bytes = 0;
-  std::uint64_t disk_bytes = 0;   // all files of the directory, the log included
+  std::uint64_t disk_bytes = 0;          // all files of the directory, the log included
   std::uint64_t graph_memory_bytes = 0;  // links held in memory of this process (0: mapped)
-  std::string simd;               // instruction set in use
+  std::string simd;                      // instruction set in use
   std::optional<std::uint64_t> oldest_reader_sequence;  // pinned by a reader process, if any
-  std::string background_error;   // why background work stopped, or empty
+  std::string background_error;                         // why background work stopped, or empty
 };
 
 }  // namespace srvdb

@@ -1,0 +1,181 @@
+// Core: moving what is pending into the metadata store, and what is derived onto disk.
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "srvdb/base/error.h"
+#include "srvdb/database/core.h"
+
+namespace srvdb {
+namespace {
+
+// The bits of one chunk as the store keeps them: row r of the chunk is bit r % 8 of byte r / 8.
+std::string chunk_bytes(const RowBitmap& rows, std::uint32_t number) {
+  std::string bytes;
+  bytes.reserve(kDeadChunkBytes);
+  const std::size_t first = std::size_t{number} * (kDeadChunkBytes / 8);
+  for (std::size_t w = 0; w < kDeadChunkBytes / 8; ++w)
+    put<std::uint64_t>(bytes, rows.word(first + w));
+  return bytes;
+}
+
+}  // namespace
+
+// Takes the active side out of the way; the next one starts empty. Null when there is nothing to
+// do.
+std::shared_ptr<const Core::Frozen> Core::freeze() {
+  std::unique_lock lock(write_mutex_);
+  if (frozen_) return frozen_;  // an earlier checkpoint failed: its changes come first
+  freezing_ = true;
+  published_.wait(lock, [&] { return in_flight_.empty(); });
+  freezing_ = false;
+  published_.notify_all();
+  const std::shared_ptr<const View> view = this->view();
+  if (view->sequence == applied_) return nullptr;
+  flush_buffer();
+  wal_->rotate();
+  auto frozen = std::make_shared<Frozen>();
+  frozen->upto = view->sequence;
+  frozen->rows = view->rows;
+  frozen->id_bytes = row_files_->id_bytes();
+  frozen->retired = view->retired;
+  const std::unique_lock state(state_mutex_);
+  frozen->changes = std::exchange(active_, PendingChanges());
+  frozen_ = frozen;
+  return frozen;
+}
+
+void Core::write_frozen(const Frozen& frozen) {
+  row_files_->sync();
+  const std::vector<std::pair<std::string_view, Row>> sorted = frozen.changes.sorted();
+  std::vector<IdRow> ids;
+  ids.reserve(sorted.size());
+  for (const auto& [id, row] : sorted) {
+    if (row != kNoRow) ids.push_back({id, row});
+  }
+  std::set<std::uint32_t> chunks;
+  for (const Row row : frozen.changes.retired()) chunks.insert(row >> RowBitmap::kChunkBits);
+  meta_->update([&](MetaStore::WriteTxn& txn) {
+    txn.put_ids(ids);
+    for (const auto& [id, row] : sorted) {
+      if (row == kNoRow) txn.erase_id(id);
+    }
+    for (const auto& [row, text] : frozen.changes.metadata_by_row()) {
+      if (!frozen.retired.test(row)) txn.put_metadata(row, text);
+    }
+    for (const Row row : frozen.changes.retired()) txn.erase_metadata(row);
+    for (const std::uint32_t chunk : chunks) {
+      txn.put_dead_chunk(chunk, as_byte_span(chunk_bytes(frozen.retired, chunk)));
+    }
+    MetaState state;
+    state.applied_sequence = frozen.upto;
+    state.published_rows = frozen.rows;
+    state.id_bytes = frozen.id_bytes;
+    state.live_count = frozen.rows - frozen.retired.count();
+    txn.set_state(state);
+  });
+}
+
+// Returns when everything published before the call is in the metadata store and on disk.
+void Core::checkpoint() {
+  const std::lock_guard one(checkpoint_mutex_);
+  const Sequence wanted = view()->sequence;
+  while (applied_ < wanted) {
+    check_writable();
+    try {
+      const std::shared_ptr<const Frozen> frozen = freeze();
+      if (!frozen) return;
+      write_frozen(*frozen);
+      wal_->mark_durable(frozen->upto);
+      const std::lock_guard lock(write_mutex_);
+      {
+        const std::unique_lock state(state_mutex_);
+        applied_ = frozen->upto;
+        applied_rows_ = frozen->rows;
+        frozen_ = nullptr;
+      }
+      checkpoint_failed_ = false;
+      published_.notify_all();
+      wal_->remove_through(previous_checkpoint_);
+      previous_checkpoint_ = frozen->upto;
+    } catch (const Error& error) {
+      // Without room the changes wait for the next try; after any other failure nothing more is
+      // written.
+      if (!is_no_space(error.os_error())) fail(error.what());
+      const std::lock_guard lock(write_mutex_);
+      checkpoint_failed_ = true;
+      published_.notify_all();
+      throw;
+    }
+  }
+}
+
+bool Core::background_checkpoint() {
+  try {
+    checkpoint();
+    const std::lock_guard lock(failure_mutex_);
+    background_error_.clear();
+  } catch (const Error& error) {
+    const std::lock_guard lock(failure_mutex_);
+    background_error_ = error.what();
+  }
+  return false;
+}
+
+void Core::persist() {
+  if (options_.read_only) return;
+  check_writable();
+  checkpoint();
+}
+
+// Writes codes and graph so that the next opening finds them; `force`: also when few links are new.
+void Core::save_index(bool force) {
+  Indexer* const indexer = indexer_ptr_.load();
+  if (indexer == nullptr || options_.read_only) return;
+  checkpoint();  // derived files may cover published rows only
+  std::vector<ManifestDerived> derived;
+  {
+    const std::lock_guard lock(write_mutex_);
+    derived = manifest_.derived;
+  }
+  if (!indexer->save(applied_rows_, force, derived)) return;
+  const std::lock_guard lock(write_mutex_);
+  Manifest manifest = manifest_;
+  manifest.derived = std::move(derived);
+  write_manifest(files_, path_, manifest);
+  manifest_ = std::move(manifest);
+}
+
+void Core::optimize(std::size_t threads, const Progress& progress, Interrupt* interrupt) {
+  if (options_.read_only) return;
+  {
+    const std::unique_lock lock = writer_turn();
+    flush_buffer();
+  }
+  if (Indexer* const indexer = indexer_ptr_.load()) {
+    try {
+      indexer->optimize(threads, progress, interrupt);
+    } catch (const DerivedDamage& damage) {
+      indexer->drop_codes(damage.what());  // and once more, from the rows
+      indexer->optimize(threads, progress, interrupt);
+    }
+  }
+  save_index(true);
+}
+
+void Core::set_mode(Mode mode) {
+  const std::unique_lock lock = writer_turn();
+  if (mode_.load() == mode) return;
+  Manifest manifest = manifest_;
+  manifest.mode = stored_number(mode);
+  write_manifest(files_, path_, manifest);
+  manifest_ = std::move(manifest);
+  mode_ = mode;
+  if (indexer_) {
+    indexer_->set_mode(mode);
+    index_job_->wake();
+  }
+}
+
+}  // namespace srvdb

@@ -1,0 +1,240 @@
+// One open directory: the state behind every handle to it.
+//
+// A write, in order (docs: cpp/README.md, "One write"): check the batch (no lock); under the write
+// lock look up ids, reserve rows, put the rows where they wait, append the log record; sync as the
+// durability asks; publish in sequence order; return. A search takes the current View and no other
+// lock. A checkpoint moves what is pending into the metadata store in the background.
+//
+// Locks, in the order in which they may be taken: checkpoint_mutex_, write_mutex_, state_mutex_,
+// view_mutex_. The indexer has its own, taken before any of these. Files: core_open.cpp (open,
+// recover, close), core_write.cpp, checkpoint.cpp, core_search.cpp, core_records.cpp (look-ups by
+// id, stats).
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <shared_mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "srvdb/base/scheduler.h"
+#include "srvdb/database/database.h"
+#include "srvdb/database/indexer.h"
+#include "srvdb/database/pending.h"
+#include "srvdb/database/view.h"
+#include "srvdb/index/flat.h"
+#include "srvdb/storage/lock.h"
+#include "srvdb/storage/manifest.h"
+#include "srvdb/storage/meta_store.h"
+#include "srvdb/storage/record.h"
+#include "srvdb/storage/row_files.h"
+#include "srvdb/storage/wal.h"
+
+namespace srvdb {
+
+// Numbers in the manifest start at 1 (cpp/FORMAT.md).
+inline std::uint8_t stored_number(Mode mode) noexcept {
+  return static_cast<std::uint8_t>(static_cast<unsigned>(mode) + 1);
+}
+inline std::uint8_t stored_number(Metric metric) noexcept {
+  return static_cast<std::uint8_t>(static_cast<unsigned>(metric) + 1);
+}
+
+class Core final : public IndexHost {
+ public:
+  static void check_options(const OpenOptions& options);
+  static void check_ef(std::uint32_t ef);
+  // Makes the directory when it may; refuses one of srvdb 0.1-0.3.
+  static void prepare_directory(const std::string& path, const OpenOptions& options);
+  static std::shared_ptr<Core> open(const std::string& path, const OpenOptions& options);
+  // Checks another handle's options against this core.
+  void join(const OpenOptions& options);
+  ~Core() override;
+  void close();
+
+  std::size_t write(const Batch& batch, bool upsert);
+  std::size_t remove(std::span<const std::string_view> ids);
+  std::size_t chunk_rows(std::size_t dim) const;
+  void persist();
+  void optimize(std::size_t threads, const Progress& progress, Interrupt* interrupt);
+  void set_mode(Mode mode);
+
+  SearchResult search(const float* query, std::size_t dim, const SearchOptions& options);
+  std::vector<SearchResult> search_batch(const float* queries, std::size_t n, std::size_t dim,
+                                         const SearchOptions& options, Interrupt* interrupt);
+
+  bool contains(std::string_view id) const;
+  std::optional<std::string> metadata(std::string_view id) const;
+  std::vector<std::optional<Record>> records(std::span<const std::string_view> ids,
+                                             bool with_embedding) const;
+  std::vector<Record> scroll(std::string_view after, std::size_t limit, bool with_metadata,
+                             bool with_embedding) const;
+  std::optional<std::string> hit_metadata(const View& view, Row row) const;
+  std::vector<float> hit_embedding(const View& view, Row row) const;
+  std::size_t count() const { return view()->live(); }
+  Stats stats() const;
+
+  const std::string& path() const noexcept { return path_; }
+  bool read_only() const noexcept { return options_.read_only; }
+
+  std::shared_ptr<const View> view() const override;
+  void publish_index(std::shared_ptr<const IndexView> index) override;
+
+ private:
+  // A batch on its way from the log to the View; borrows the caller's memory.
+  struct Change {
+    Sequence sequence = 0;
+    std::span<const std::string_view> ids;       // added or removed
+    std::span<const std::string_view> metadata;  // empty: none
+    bool removes = false;
+    Row first_row = 0;         // of added rows, one for each id
+    std::vector<Row> retired;  // rows that stop being live
+  };
+  // Pending changes on their way into the metadata store.
+  struct Frozen {
+    PendingChanges changes;
+    Sequence upto = 0;
+    Row rows = 0;
+    std::uint64_t id_bytes = 0;
+    RowBitmap retired;
+  };
+
+  Core(std::string path, const OpenOptions& options);
+
+  // core_open.cpp
+  using Refuse = std::function<void(const std::string& why)>;  // throws kCorruption
+  void create_new();
+  void open_existing(Manifest manifest);
+  void open_store(bool create);
+  void check_stored(const OpenOptions& options) const;
+  RowBitmap load_retired() const;
+  void recover();
+  std::string replay(const WalRecord& raw);
+  void replay_inline(const InlineRows& rows, std::span<const std::string_view> ids,
+                     const Refuse& refuse);
+  std::string replay_direct(const DirectRows& rows, std::span<const std::string_view> ids,
+                            const Refuse& refuse);
+  void place_replayed(std::span<const float> values, std::span<const RowFix> fixes,
+                      std::span<const std::string_view> ids);
+  WalOptions wal_options() const;
+  std::string generation_path() const;
+  void start_jobs();
+  void start_indexer();
+  bool background_index();
+
+  // core_write.cpp
+  void check_writable() const;
+  void check_batch(const Batch& batch) const;
+  std::vector<RowFix> check_rows(const Batch& batch) const;
+  void set_dimension(std::size_t dim);
+  std::optional<Row> find_pending(std::string_view id) const;
+  void find_existing(std::span<const std::string_view> ids,
+                     const std::function<void(std::size_t, Row)>& found) const;
+  std::vector<Row> look_up(const Batch& batch, bool upsert) const;
+  void store_rows(const Batch& batch, std::span<const RowFix> fixes, RecordBuilder& record);
+  Sequence log(RecordType type, RecordBuilder& record);
+  void finish(Change& change, std::unique_lock<std::mutex>& lock);
+  void publish(const Change& change);
+  void flush_buffer();
+  std::unique_lock<std::mutex> writer_turn();
+  void fail(const std::string& why);
+  std::unique_ptr<RowBuffer> new_buffer(Row first_row) const;
+  template <typename ChangeView>
+  void update_view(ChangeView&& change);
+
+  // checkpoint.cpp
+  void checkpoint();
+  std::shared_ptr<const Frozen> freeze();
+  void write_frozen(const Frozen& frozen);
+  bool background_checkpoint();
+  void save_index(bool force);
+  bool pending_is_full() const;
+
+  // core_search.cpp
+  void check_query(const View& view, const float* queries, std::size_t n, std::size_t dim,
+                   const SearchOptions& options) const;
+  Mode searching(const View& view, const SearchOptions& options) const;
+  std::vector<ScoredRow> search_rows(const View& view, const float* query,
+                                     const SearchOptions& options, Interrupt* interrupt);
+  SearchResult finish_search(std::shared_ptr<const View> view, std::vector<ScoredRow> rows) const;
+
+  // Runs read(transaction) on the store: a fresh snapshot, or the pinned one of a reader.
+  template <typename Read>
+  auto with_store(Read&& read) const;
+
+  // core_records.cpp; state_mutex_ is held
+  std::optional<Row> find_row(const MetaStore::ReadTxn& store, std::string_view id) const;
+  std::string metadata_of(const MetaStore::ReadTxn& store, Row row) const;
+
+  const std::string path_;
+  const OpenOptions options_;
+  FileSystem& files_;
+  Metric metric_ = Metric::kCosine;
+  GraphParams graph_params_;
+  std::atomic<Mode> mode_{Mode::kAuto};
+  std::unique_ptr<DirectoryLock> lock_;
+  std::unique_ptr<MetaStore> meta_;  // set while open, then never changed
+  std::unique_ptr<Indexer>
+      indexer_;  // null before the dimension is known; set once, under write_mutex_
+  std::atomic<Indexer*> indexer_ptr_{nullptr};  // the same, for readers
+
+  std::mutex checkpoint_mutex_;       // one checkpoint at a time
+  Sequence previous_checkpoint_ = 0;  // guarded by checkpoint_mutex_: log up to here may go
+
+  mutable std::mutex write_mutex_;  // guards what follows
+  Manifest manifest_;
+  std::unique_ptr<RowFiles> row_files_;
+  std::unique_ptr<WalWriter> wal_;
+  std::shared_ptr<RowBuffer> buffer_;
+  Row next_row_ = 0;               // rows reserved, published or not
+  std::deque<Change*> in_flight_;  // logged, not yet synced, in sequence order ("disk" only)
+  std::map<std::string, Row, std::less<>> in_flight_ids_;  // newest state of their ids
+  std::condition_variable published_;  // in_flight_ became shorter, or a checkpoint ended
+  bool freezing_ = false;              // a checkpoint waits for in_flight_ to empty: no new batches
+  bool checkpoint_failed_ = false;     // the last one did, and may be tried again
+
+  mutable std::shared_mutex state_mutex_;  // guards what follows; Views are swapped under it too
+  PendingChanges active_;
+  std::shared_ptr<const Frozen> frozen_;
+
+  mutable std::mutex view_mutex_;
+  std::shared_ptr<const View> view_;  // guarded by view_mutex_
+
+  // Read-only: the state this core shows, pinned in the store for as long as it is open.
+  mutable std::mutex pinned_mutex_;
+  std::optional<MetaStore::ReadTxn> pinned_;  // guarded by pinned_mutex_
+
+  std::atomic<Sequence> applied_{0};  // in the metadata store
+  std::atomic<Row> applied_rows_{0};  // published by it
+  std::atomic<bool> failed_{false};
+  mutable std::mutex failure_mutex_;
+  std::string failure_;           // guarded by failure_mutex_: why writes are refused
+  std::string background_error_;  // guarded by failure_mutex_
+
+  std::unique_ptr<BackgroundJob> checkpoint_job_;
+  std::unique_ptr<BackgroundJob> index_job_;
+};
+
+template <typename Read>
+auto Core::with_store(Read&& read) const {
+  if (pinned_) {
+    const std::lock_guard lock(pinned_mutex_);
+    return read(*pinned_);
+  }
+  return read(meta_->read());
+}
+
+template <typename ChangeView>
+void Core::update_view(ChangeView&& change) {
+  const std::lock_guard lock(view_mutex_);
+  auto next = std::make_shared<View>(*view_);
+  change(*next);
+  view_ = std::move(next);
+}
+
+}  // namespace srvdb

@@ -1,0 +1,475 @@
+// Core: opening, creating, recovering, closing.
+
+#include <algorithm>
+#include <cstring>
+#include <set>
+#include <utility>
+
+#include "srvdb/base/error.h"
+#include "srvdb/base/events.h"
+#include "srvdb/database/core.h"
+#include "srvdb/database/registry.h"
+
+namespace srvdb {
+namespace {
+
+constexpr const char* kSpaceName = "default";
+constexpr std::uint8_t kFloat32 = 1;
+
+// What a directory may hold before it is a database: leftovers of a creation that did not end, and
+// settings.
+const std::set<std::string> kBeforeManifest = {"LOCK",  "MANIFEST.tmp", "wal",
+                                               "gen-1", "config.toml",  "shard.json"};
+
+FileSystem& file_system(const OpenOptions& options) {
+  return options.files != nullptr ? *options.files : posix_file_system();
+}
+
+void make_dirs(FileSystem& files, const std::string& path) {
+  if (files.exists(path)) return;
+  const std::size_t slash = path.find_last_of('/');
+  if (slash != std::string::npos && slash > 0) make_dirs(files, path.substr(0, slash));
+  files.make_dir(path);
+}
+
+void check_range(const char* name, std::uint64_t value, std::uint64_t low, std::uint64_t high) {
+  if (value >= low && value <= high) return;
+  throw Error(ErrorCode::kInvalidInput, std::string(name) + " must be " + std::to_string(low) +
+                                            ".." + std::to_string(high) + ", got " +
+                                            std::to_string(value));
+}
+
+template <typename T>
+void check_same(const std::string& path, const char* name, const T& asked, const T& stored) {
+  if (asked == stored) return;
+  throw Error(ErrorCode::kInvalidInput, path + " was created with " + name + " " +
+                                            std::string(stored) + ", asked for " +
+                                            std::string(asked));
+}
+
+}  // namespace
+
+void Core::check_ef(std::uint32_t ef) {
+  check_range("ef", ef, 1, 1'000'000);
+}
+
+void Core::check_options(const OpenOptions& options) {
+  if (options.dimension && (*options.dimension == 0 || *options.dimension > kMaxDimension)) {
+    throw Error(ErrorCode::kDimension, "dimension must be 1.." + std::to_string(kMaxDimension) +
+                                           ", got " + std::to_string(*options.dimension));
+  }
+  if (options.m) check_range("m", *options.m, 2, 128);
+  if (options.ef_construction) check_range("ef_construction", *options.ef_construction, 1, 100'000);
+  check_ef(options.ef);
+  check_range("buffer_bytes", options.buffer_bytes, 4096, std::uint64_t{1} << 40);
+  check_range("flush_rows", options.flush_rows, 1, kMaxRows);
+}
+
+void Core::prepare_directory(const std::string& path, const OpenOptions& options) {
+  FileSystem& files = file_system(options);
+  if (path.empty()) throw Error(ErrorCode::kInvalidInput, "path must not be empty");
+  const std::optional<FileInfo> info = files.info(path);
+  if (!info) {
+    if (options.read_only || !options.create) {
+      throw Error(ErrorCode::kNotFound, "no database at " + path);
+    }
+    make_dirs(files, path);
+    return;
+  }
+  if (!info->is_directory) {
+    throw Error(ErrorCode::kInvalidInput, path + " must be a directory, and is a file");
+  }
+  if (files.exists(path + "/" + kManifestName)) return;
+  if (const auto version = detect_legacy(files, path)) {
+    throw Error(ErrorCode::kVersion, path + " was written by srvdb " + *version +
+                                         ", whose format this version does not read yet; "
+                                         "nothing in it has been changed");
+  }
+  for (const std::string& name : files.list_dir(path)) {
+    if (kBeforeManifest.contains(name)) continue;
+    throw Error(ErrorCode::kInvalidInput,
+                path + " is not a database and not empty (it holds " + name +
+                    "): expected a database, an empty directory, or a path that does not exist");
+  }
+  if (options.read_only || !options.create) {
+    throw Error(ErrorCode::kNotFound, "no database at " + path);
+  }
+}
+
+Core::Core(std::string path, const OpenOptions& options)
+    : path_(std::move(path)), options_(options), files_(file_system(options)) {
+  const auto view = std::make_shared<View>();
+  view->index = std::make_shared<const IndexView>();
+  view_ = view;
+}
+
+std::shared_ptr<Core> Core::open(const std::string& path, const OpenOptions& options) {
+  const std::shared_ptr<Core> core(new Core(path, options));
+  if (!options.read_only) {
+    core->lock_ = DirectoryLock::acquire(path);
+    registry_watch_lock(core->lock_.get());
+  }
+  std::optional<Manifest> manifest = read_manifest(core->files_, path, options.read_only);
+  core->start_jobs();
+  if (manifest) {
+    core->open_existing(std::move(*manifest));
+  } else {
+    core->create_new();
+  }
+  return core;
+}
+
+std::string Core::generation_path() const {
+  return path_ + "/" + generation_directory(manifest_.generation);
+}
+
+void Core::create_new() {
+  Manifest manifest;
+  manifest.uuid = random_uuid();
+  manifest.mode = stored_number(options_.mode.value_or(Mode::kAuto));
+  manifest.m = options_.m.value_or(kDefaultM);
+  manifest.ef_construction = options_.ef_construction.value_or(kDefaultEfConstruction);
+  metric_ = options_.metric.value_or(Metric::kCosine);
+  manifest.spaces = {{kSpaceName, kFloat32, stored_number(metric_), 0}};
+  manifest_ = manifest;
+  files_.make_dir(generation_path());
+  files_.make_dir(path_ + "/wal");
+  open_store(true);
+  files_.sync_dir(generation_path());
+  write_manifest(files_, path_, manifest_);
+  wal_ = std::make_unique<WalWriter>(files_, path_ + "/wal", 1, wal_options());
+  if (options_.dimension) set_dimension(*options_.dimension);
+}
+
+// Opens the metadata store, and takes over what the manifest says.
+void Core::open_store(bool create) {
+  metric_ = static_cast<Metric>(manifest_.spaces[0].metric - 1);
+  mode_ = static_cast<Mode>(manifest_.mode - 1);
+  graph_params_ = {manifest_.m, manifest_.ef_construction, metric_};
+  MetaStoreOptions options;
+  options.create = create;
+  options.read_only = options_.read_only;
+  meta_ = std::make_unique<MetaStore>(generation_path() + "/metadata.db", options);
+}
+
+void Core::open_existing(Manifest manifest) {
+  if (manifest.spaces.size() != 1 || manifest.spaces[0].dtype != kFloat32 ||
+      manifest.spaces[0].metric < 1 || manifest.spaces[0].metric > 3 || manifest.mode < 1 ||
+      manifest.mode > 4) {
+    throw Error(ErrorCode::kVersion,
+                path_ + "/MANIFEST describes vectors that this version does not know");
+  }
+  manifest_ = std::move(manifest);
+  open_store(false);
+  check_stored(options_);
+  MetaState state;
+  if (options_.read_only) {
+    pinned_.emplace(meta_->read());
+    state = pinned_->state();
+  } else {
+    state = meta_->state();
+  }
+  const std::uint32_t dim = manifest_.spaces[0].dimension;
+  applied_ = state.applied_sequence;
+  applied_rows_ = state.published_rows;
+  next_row_ = state.published_rows;
+  previous_checkpoint_ = state.applied_sequence;
+  if (dim != 0) {
+    row_files_ = RowFiles::open(files_, generation_path(), manifest_.uuid, manifest_.generation,
+                                dim, {state.published_rows, state.id_bytes}, options_.read_only);
+  }
+  const RowBitmap retired = load_retired();
+  update_view([&](View& view) {
+    view.dim = dim;
+    view.metric = metric_;
+    view.generation = manifest_.generation;
+    view.sequence = state.applied_sequence;
+    view.rows = state.published_rows;
+    view.retired = retired;
+    if (row_files_) view.file = std::make_shared<const FileRows>(row_files_->view());
+  });
+  if (view()->live() != state.live_count) {
+    throw Error(ErrorCode::kCorruption,
+                generation_path() + "/metadata.db: expected " + std::to_string(state.live_count) +
+                    " live rows, the tombstones leave " + std::to_string(view()->live()));
+  }
+  if (row_files_) start_indexer();
+  // A reader beside a living writer sees the last checkpoint; the log is then still being written.
+  if (!options_.read_only || !DirectoryLock::holder(path_)) recover();
+}
+
+RowBitmap Core::load_retired() const {
+  std::vector<Row> rows;
+  const auto collect = [&](std::uint32_t number, ByteSpan bits) {
+    for (std::size_t w = 0; w < bits.size() / 8; ++w) {
+      for (std::uint64_t word = load<std::uint64_t>(bits.data() + 8 * w); word != 0;
+           word &= word - 1) {
+        rows.push_back((number << RowBitmap::kChunkBits) +
+                       static_cast<Row>(64 * w + static_cast<std::size_t>(__builtin_ctzll(word))));
+      }
+    }
+  };
+  with_store([&](const MetaStore::ReadTxn& store) { store.for_each_dead_chunk(collect); });
+  for (const Row row : rows) {
+    if (row < next_row_) continue;
+    throw Error(ErrorCode::kCorruption, generation_path() + "/metadata.db: row " +
+                                            std::to_string(row) + " is retired, of " +
+                                            std::to_string(next_row_) + " rows");
+  }
+  return RowBitmap().with_rows(rows);
+}
+
+void Core::check_stored(const OpenOptions& options) const {
+  const std::size_t dim = manifest_.spaces[0].dimension;
+  if (options.dimension && dim != 0 && *options.dimension != dim) {
+    throw Error(ErrorCode::kDimension, path_ + " was created with dimension " +
+                                           std::to_string(dim) + ", asked for " +
+                                           std::to_string(*options.dimension));
+  }
+  if (options.metric) {
+    check_same(path_, "metric", metric_name(*options.metric), metric_name(metric_));
+  }
+  if (options.mode) {
+    check_same<std::string>(path_, "mode", mode_name(*options.mode), mode_name(mode_));
+  }
+  if (options.m) {
+    check_same(path_, "m", std::to_string(*options.m), std::to_string(manifest_.m));
+  }
+  if (options.ef_construction) {
+    check_same(path_, "ef_construction", std::to_string(*options.ef_construction),
+               std::to_string(manifest_.ef_construction));
+  }
+}
+
+void Core::join(const OpenOptions& options) {
+  const std::lock_guard lock(write_mutex_);
+  check_stored(options);
+  if (options.durability != options_.durability && !options.read_only) {
+    throw Error(ErrorCode::kInvalidInput, path_ + " is open in this process with durability " +
+                                              durability_name(options_.durability) +
+                                              ", asked for " + durability_name(options.durability));
+  }
+  if (options.dimension && !options_.read_only) set_dimension(*options.dimension);
+}
+
+WalOptions Core::wal_options() const {
+  WalOptions options;
+  if (options_.durability == Durability::kMemory) options.buffering = WalBuffering::kProcess;
+  return options;
+}
+
+// ---- recovery ----------------------------------------------------------------------------------
+
+// Replays the log above the last checkpoint: a writer into the files, ending with a checkpoint; a
+// reader into memory.
+void Core::recover() {
+  const std::string directory = path_ + "/wal";
+  if (!files_.exists(directory)) {
+    throw Error(ErrorCode::kCorruption, directory + " is missing");
+  }
+  WalReader reader(files_, directory, applied_);
+  while (const std::optional<WalRecord> record = reader.next()) {
+    const std::string bad = replay(*record);
+    if (!bad.empty()) {
+      reader.reject(bad);
+      break;
+    }
+  }
+  const Sequence last = view()->sequence;
+  if (options_.read_only) return;
+  if (reader.end().torn) {
+    cut_wal(files_, directory, reader.end());
+    post_event(Event::Level::kInfo, path_ +
+                                        ": the log ended in the middle of a write that was "
+                                        "never acknowledged; it was cut: " +
+                                        reader.end().reason);
+  }
+  wal_ = std::make_unique<WalWriter>(files_, directory, last + 1, wal_options());
+  if (last == applied_) return;
+  if (row_files_->file_rows() > next_row_) {
+    row_files_->truncate_to({next_row_, row_files_->id_bytes()});
+  }
+  checkpoint();
+}
+
+// Applies one record; says what is wrong when its direct rows are not what was logged.
+std::string Core::replay(const WalRecord& raw) {
+  const DecodedRecord record = decode_record(raw.payload);
+  Change change;
+  change.sequence = raw.sequence;
+  change.first_row = next_row_;
+  const auto refuse = [&](const std::string& why) {
+    throw Error(ErrorCode::kCorruption,
+                path_ + "/wal: record " + std::to_string(raw.sequence) + " " + why);
+  };
+  std::vector<std::string_view> texts;
+  if (raw.type == static_cast<std::uint8_t>(RecordType::kDelete)) {
+    change.ids = record.targets;
+    change.removes = true;
+  } else if (raw.type == static_cast<std::uint8_t>(RecordType::kAdd)) {
+    if (!row_files_) refuse("has rows, and the database no dimension");
+    change.ids = record.ids;
+    for (const auto& text : record.metadata) texts.push_back(text.value_or(std::string_view()));
+    if (!texts.empty() && texts.size() != record.ids.size()) refuse("has a wrong number of texts");
+    change.metadata = texts;
+    if (record.rows.size() + record.direct_rows.size() != 1) refuse("must have one list of rows");
+    if (!record.rows.empty()) {
+      replay_inline(record.rows[0], record.ids, refuse);
+    } else if (std::string bad = replay_direct(record.direct_rows[0], record.ids, refuse);
+               !bad.empty()) {
+      return bad;
+    }
+    next_row_ += static_cast<Row>(record.ids.size());
+  } else {
+    throw Error(ErrorCode::kVersion, path_ + "/wal: record " + std::to_string(raw.sequence) +
+                                         " is of type " + std::to_string(raw.type) +
+                                         ", which this version does not know");
+  }
+  find_existing(change.ids, [&](std::size_t, Row row) { change.retired.push_back(row); });
+  std::sort(change.retired.begin(), change.retired.end());
+  change.retired.erase(std::unique(change.retired.begin(), change.retired.end()),
+                       change.retired.end());
+  publish(change);
+  return {};
+}
+
+void Core::replay_inline(const InlineRows& rows, std::span<const std::string_view> ids,
+                         const Refuse& refuse) {
+  const std::size_t dim = manifest_.spaces[0].dimension;
+  if (rows.dimension != dim || rows.first_row != next_row_ || rows.count != ids.size()) {
+    refuse("has rows that do not follow those before");
+  }
+  std::vector<float> values(std::size_t{rows.count} * dim);
+  std::memcpy(values.data(), rows.bytes.data(), values.size() * sizeof(float));
+  std::vector<RowFix> fixes(rows.count);
+  for (std::size_t i = 0; i < fixes.size(); ++i) {
+    const std::span<const float> row(values.data() + i * dim, dim);
+    fixes[i] = make_row_fix(row, round_up_to_float(check_row(row.data(), dim).norm));
+  }
+  place_replayed(values, fixes, ids);
+}
+
+std::string Core::replay_direct(const DirectRows& rows, std::span<const std::string_view> ids,
+                                const Refuse& refuse) {
+  const std::size_t dim = manifest_.spaces[0].dimension;
+  if (rows.dimension != dim || rows.first_row != next_row_ || rows.count != ids.size()) {
+    refuse("has rows that do not follow those before");
+  }
+  if (row_files_->direct_crc(rows.first_row, rows.count) != rows.crc) {
+    return "rows " + std::to_string(rows.first_row) + ".." +
+           std::to_string(rows.first_row + rows.count) +
+           " of vectors.bin are not those that were logged";
+  }
+  if (!options_.read_only) {
+    row_files_->append_ids(rows.first_row, ids);
+    update_view(
+        [&](View& view) { view.file = std::make_shared<const FileRows>(row_files_->view()); });
+    return {};
+  }
+  const StridedView written = row_files_->written(rows.first_row + rows.count);
+  std::vector<RowFix> fixes(rows.count);
+  for (Row i = 0; i < rows.count; ++i) fixes[i] = written.fix(rows.first_row + i);
+  const auto* const first = reinterpret_cast<const float*>(written.at(rows.first_row));
+  place_replayed({first, std::size_t{rows.count} * dim}, fixes, ids);
+  return {};
+}
+
+// A writer puts replayed rows into the files; a reader into a buffer that takes the place of its
+// last one.
+void Core::place_replayed(std::span<const float> values, std::span<const RowFix> fixes,
+                          std::span<const std::string_view> ids) {
+  if (!options_.read_only) {
+    row_files_->append(next_row_, values, fixes, ids);
+    update_view(
+        [&](View& view) { view.file = std::make_shared<const FileRows>(row_files_->view()); });
+    return;
+  }
+  const std::size_t dim = manifest_.spaces[0].dimension;
+  const std::size_t before = buffer_ ? buffer_->size() : 0;
+  if (!buffer_ || !buffer_->has_room(fixes.size())) {
+    const Row first = applied_rows_;
+    const auto larger =
+        std::make_shared<RowBuffer>(first, std::max(2 * before, before + fixes.size()), dim);
+    for (std::size_t i = 0; i < before; ++i) {
+      const Row row = first + static_cast<Row>(i);
+      larger->push(buffer_->row(row), buffer_->fixes()[i], buffer_->id(row));
+    }
+    buffer_ = larger;
+  }
+  for (std::size_t i = 0; i < fixes.size(); ++i) {
+    buffer_->push(values.data() + i * dim, fixes[i], ids[i]);
+  }
+  update_view([&](View& view) { view.buffer = buffer_; });
+}
+
+// ---- background and closing --------------------------------------------------------------------
+
+void Core::start_jobs() {
+  checkpoint_job_ = std::make_unique<BackgroundJob>([this] { return background_checkpoint(); });
+  index_job_ = std::make_unique<BackgroundJob>([this] { return background_index(); });
+}
+
+void Core::start_indexer() {
+  IndexConfig config;
+  config.directory = generation_path();
+  config.uuid = manifest_.uuid;
+  config.generation = manifest_.generation;
+  config.dim = manifest_.spaces[0].dimension;
+  config.graph = graph_params_;
+  indexer_ = std::make_unique<Indexer>(*this, files_, config, mode_, options_.read_only);
+  indexer_->load(manifest_.derived, applied_rows_);
+  indexer_ptr_ = indexer_.get();
+  index_job_->wake();
+}
+
+// One piece of coding or linking. What went wrong is told in stats(); rows that are not linked are
+// scanned.
+bool Core::background_index() {
+  Indexer* const indexer = indexer_ptr_.load();
+  if (indexer == nullptr || !options_.background || options_.read_only || failed_) return false;
+  try {
+    if (indexer->step()) return true;
+    if (indexer->worth_saving()) save_index(false);
+  } catch (const DerivedDamage& damage) {
+    indexer->drop_codes(damage.what());
+    return true;
+  } catch (const std::exception& error) {
+    const Error* const known = dynamic_cast<const Error*>(&error);
+    if (known != nullptr && known->code() == ErrorCode::kInterrupted) return false;
+    const std::lock_guard lock(failure_mutex_);
+    background_error_ = error.what();
+  }
+  return false;
+}
+
+void Core::close() {
+  if (indexer_) indexer_->stop();
+  index_job_->stop();
+  checkpoint_job_->stop();
+  std::exception_ptr error;
+  if (!options_.read_only && !failed_) {
+    try {
+      checkpoint();
+      save_index(false);
+    } catch (...) {
+      error = std::current_exception();
+    }
+  }
+  if (lock_) {
+    registry_unwatch_lock(lock_.get());
+    pinned_.reset();
+    indexer_ptr_ = nullptr;
+    wal_ = nullptr;
+    lock_ = nullptr;
+  }
+  if (error) std::rethrow_exception(error);
+}
+
+Core::~Core() {
+  if (indexer_) indexer_->stop();
+  if (index_job_) index_job_->stop();
+  if (checkpoint_job_) checkpoint_job_->stop();
+  if (lock_) registry_unwatch_lock(lock_.get());
+}
+
+}  // namespace srvdb

@@ -1,0 +1,176 @@
+// Core: look-ups by id, records in id order, and what a database says of itself.
+
+#include <algorithm>
+#include <utility>
+
+#include "srvdb/base/error.h"
+#include "srvdb/database/core.h"
+#include "srvdb/simd/dispatch.h"
+
+namespace srvdb {
+namespace {
+
+constexpr const char* kNoMetadata = "{}";
+
+std::vector<float> copy_row(const View& view, Row row) {
+  const RowsView rows = view.rows_view();
+  rows.verify(row);
+  return {rows.row(row), rows.row(row) + rows.dim};
+}
+
+}  // namespace
+
+std::optional<Row> Core::find_row(const MetaStore::ReadTxn& store, std::string_view id) const {
+  std::optional<Row> row = active_.find(id);
+  if (!row && frozen_) row = frozen_->changes.find(id);
+  if (!row) return store.find_id(id);
+  return *row == kNoRow ? std::nullopt : row;
+}
+
+std::string Core::metadata_of(const MetaStore::ReadTxn& store, Row row) const {
+  std::optional<std::string_view> text = active_.metadata(row);
+  if (!text && frozen_) text = frozen_->changes.metadata(row);
+  if (!text) text = store.metadata(row);
+  return std::string(text.value_or(kNoMetadata));
+}
+
+bool Core::contains(std::string_view id) const {
+  const std::shared_lock state(state_mutex_);
+  return with_store(
+      [&](const MetaStore::ReadTxn& store) { return find_row(store, id).has_value(); });
+}
+
+std::optional<std::string> Core::metadata(std::string_view id) const {
+  const std::shared_lock state(state_mutex_);
+  return with_store([&](const MetaStore::ReadTxn& store) -> std::optional<std::string> {
+    const std::optional<Row> row = find_row(store, id);
+    if (!row) return std::nullopt;
+    return metadata_of(store, *row);
+  });
+}
+
+std::vector<std::optional<Record>> Core::records(std::span<const std::string_view> ids,
+                                                 bool with_embedding) const {
+  std::vector<std::optional<Record>> out(ids.size());
+  const std::shared_lock state(state_mutex_);
+  const std::shared_ptr<const View> view = this->view();
+  with_store([&](const MetaStore::ReadTxn& store) {
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      const std::optional<Row> row = find_row(store, ids[i]);
+      if (!row) continue;
+      Record record{std::string(ids[i]), metadata_of(store, *row), {}};
+      if (with_embedding) record.embedding = copy_row(*view, *row);
+      out[i] = std::move(record);
+    }
+  });
+  return out;
+}
+
+// The store's ids and the pending ones are two sorted lists; the newer word on an id wins.
+std::vector<Record> Core::scroll(std::string_view after, std::size_t limit, bool with_metadata,
+                                 bool with_embedding) const {
+  std::vector<Record> out;
+  if (limit == 0) return out;
+  const std::shared_lock state(state_mutex_);
+  const std::shared_ptr<const View> view = this->view();
+  std::vector<std::pair<std::string_view, Row>> pending;
+  if (frozen_) pending = frozen_->changes.sorted_after(after);
+  const std::vector<std::pair<std::string_view, Row>> newest = active_.sorted_after(after);
+  pending.insert(pending.begin(), newest.begin(), newest.end());  // stable: the newer comes first
+  std::stable_sort(pending.begin(), pending.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  pending.erase(std::unique(pending.begin(), pending.end(),
+                            [](const auto& a, const auto& b) { return a.first == b.first; }),
+                pending.end());
+  with_store([&](const MetaStore::ReadTxn& store) {
+    const auto take = [&](std::string_view id, Row row) {
+      Record record{std::string(id), {}, {}};
+      if (with_metadata) record.metadata = metadata_of(store, row);
+      if (with_embedding) record.embedding = copy_row(*view, row);
+      out.push_back(std::move(record));
+    };
+    auto next = pending.begin();
+    std::string cursor(after);
+    while (out.size() < limit) {
+      const std::vector<IdRow> stored = store.scan_ids(cursor, limit);
+      for (const IdRow& entry : stored) {
+        for (; next != pending.end() && next->first < entry.id && out.size() < limit; ++next) {
+          if (next->second != kNoRow) take(next->first, next->second);
+        }
+        if (out.size() == limit) return;
+        if (next != pending.end() && next->first == entry.id) {
+          if (next->second != kNoRow) take(next->first, next->second);
+          ++next;
+        } else {
+          take(entry.id, entry.row);
+        }
+        if (out.size() == limit) return;
+      }
+      if (stored.size() < limit) break;
+      cursor = stored.back().id;
+    }
+    for (; next != pending.end() && out.size() < limit; ++next) {
+      if (next->second != kNoRow) take(next->first, next->second);
+    }
+  });
+  return out;
+}
+
+std::optional<std::string> Core::hit_metadata(const View& view, Row row) const {
+  const std::shared_lock state(state_mutex_);
+  const std::shared_ptr<const View> now = this->view();
+  if (now->generation != view.generation || now->retired.test(row)) return std::nullopt;
+  return with_store([&](const MetaStore::ReadTxn& store) { return metadata_of(store, row); });
+}
+
+std::vector<float> Core::hit_embedding(const View& view, Row row) const {
+  return copy_row(view, row);
+}
+
+Stats Core::stats() const {
+  const std::shared_ptr<const View> view = this->view();
+  Stats out;
+  out.path = path_;
+  out.dimension = view->dim;
+  out.metric = metric_;
+  out.mode = mode_;
+  out.searching = searching(*view, {});
+  out.durability = options_.durability;
+  out.read_only = options_.read_only || failed_;
+  out.m = graph_params_.m;
+  out.ef_construction = graph_params_.ef_construction;
+  out.buffer_bytes = options_.buffer_bytes;
+  out.flush_rows = options_.flush_rows;
+  out.generation = view->generation;
+  out.sequence = view->sequence;
+  out.checkpointed = applied_;
+  out.rows = view->rows;
+  out.live = view->live();
+  out.buffered_rows = view->rows - view->file_rows();
+  out.coded_rows = std::min(view->index->coded(), view->rows);
+  out.linked_rows = std::min(view->index->linked(), view->rows);
+  if (const Indexer* const indexer = indexer_ptr_.load()) {
+    out.graph_saved_rows = indexer->saved_rows();
+  }
+  if (view->index->graph) out.graph_memory_bytes = view->index->graph->memory_bytes();
+  out.simd = simd::kernels().name;
+  {
+    const std::lock_guard lock(write_mutex_);
+    if (wal_) out.wal_bytes = wal_->live_bytes();
+  }
+  for (const std::string& directory :
+       {path_, path_ + "/wal", path_ + "/" + generation_directory(view->generation)}) {
+    if (!files_.exists(directory)) continue;
+    for (const std::string& name : files_.list_dir(directory)) {
+      const auto info = files_.info(directory + "/" + name);
+      if (info && !info->is_directory) out.disk_bytes += info->size;
+    }
+  }
+  const MetaStoreStats store = meta_->stats();
+  if (store.oldest_reader != 0) out.oldest_reader_sequence = store.oldest_reader;
+  const std::lock_guard lock(failure_mutex_);
+  out.background_error = failure_.empty() ? background_error_ : failure_;
+  return out;
+}
+
+}  // namespace srvdb

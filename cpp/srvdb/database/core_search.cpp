@@ -1,0 +1,171 @@
+// Core: searching a View.
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "srvdb/base/error.h"
+#include "srvdb/database/core.h"
+#include "srvdb/index/flat.h"
+#include "srvdb/index/graph_search.h"
+
+namespace srvdb {
+namespace {
+
+constexpr double kCodeRefine = 4;  // "sq8" rescores this many times k rows in full precision
+
+FlatOptions flat_options(const View& view, const SearchOptions& options, Interrupt* interrupt) {
+  FlatOptions out;
+  out.k = options.k;
+  out.excluded = view.retired.empty() ? nullptr : &view.retired;
+  out.interrupt = interrupt;
+  return out;
+}
+
+// The best k of two lists of different rows.
+std::vector<ScoredRow> merge(std::vector<ScoredRow> a, const std::vector<ScoredRow>& b,
+                             std::size_t k) {
+  const std::size_t middle = a.size();
+  a.insert(a.end(), b.begin(), b.end());
+  std::inplace_merge(a.begin(), a.begin() + static_cast<std::ptrdiff_t>(middle), a.end(), better);
+  if (a.size() > k) a.resize(k);
+  return a;
+}
+
+}  // namespace
+
+std::shared_ptr<const View> Core::view() const {
+  const std::lock_guard lock(view_mutex_);
+  return view_;
+}
+
+void Core::publish_index(std::shared_ptr<const IndexView> index) {
+  update_view([&](View& view) { view.index = std::move(index); });
+}
+
+void Core::check_query(const View& view, const float* queries, std::size_t n, std::size_t dim,
+                       const SearchOptions& options) const {
+  if (options.k == 0) throw Error(ErrorCode::kInvalidInput, "k must be at least 1, got 0");
+  check_ef(options.ef);
+  if (view.dim != 0 && dim != view.dim) {
+    throw Error(ErrorCode::kDimension, "expected queries of dimension " + std::to_string(view.dim) +
+                                           ", got " + std::to_string(dim));
+  }
+  for (std::size_t i = 0; i < n; ++i) {
+    const RowCheck checked = check_row(queries + i * dim, dim);
+    if (checked.first_bad < 0) continue;
+    const auto at = static_cast<std::size_t>(checked.first_bad);
+    throw Error(ErrorCode::kInvalidInput, "queries[" + std::to_string(i) + "]: component " +
+                                              std::to_string(at) + " must be finite, got " +
+                                              std::to_string(queries[i * dim + at]));
+  }
+}
+
+// What a search of this view does: kHnsw, kSq8 or kFlat.
+Mode Core::searching(const View& view, const SearchOptions& options) const {
+  if (options.exact) return Mode::kFlat;
+  const Mode mode = mode_.load(std::memory_order_relaxed);
+  if (mode == Mode::kSq8) return view.index->coded() > 0 ? Mode::kSq8 : Mode::kFlat;
+  if (mode == Mode::kFlat || view.index->linked() == 0) return Mode::kFlat;
+  if (mode == Mode::kAuto && view.rows < Indexer::auto_rows(view.dim)) return Mode::kFlat;
+  return Mode::kHnsw;
+}
+
+// Rows that graph or codes cover by them, the rest exactly: complete at every moment. Damage of
+// derived data drops them and falls back to an exact scan.
+std::vector<ScoredRow> Core::search_rows(const View& view, const float* query,
+                                         const SearchOptions& options, Interrupt* interrupt) {
+  const RowsView rows = view.rows_view();
+  FlatOptions flat = flat_options(view, options, interrupt);
+  const Mode mode = searching(view, options);
+  if (mode == Mode::kFlat) {
+    flat.threads = options.threads;
+    return flat_search(rows, metric_, query, flat);
+  }
+  const IndexView& index = *view.index;
+  try {
+    std::vector<ScoredRow> found;
+    if (mode == Mode::kSq8) {
+      flat.last = std::min(index.coded(), view.rows);
+      found = code_search(rows, index.codes->view(), *index.quantizer, metric_, query, kCodeRefine,
+                          flat);
+    } else {
+      GraphSearchOptions graph;
+      graph.k = options.k;
+      graph.ef = options.ef;
+      graph.limit = flat.last = std::min(index.linked(), view.rows);
+      graph.excluded = flat.excluded;
+      graph.interrupt = interrupt;
+      GraphResult result =
+          graph_search(*index.graph, rows, index.codes->view(), *index.quantizer, query, graph);
+      if (result.end == WalkEnd::kDamaged) {
+        indexer_ptr_.load()->drop_graph("a node's checksum or links are wrong");
+        index_job_->wake();
+        return flat_search(rows, metric_, query, flat_options(view, options, interrupt));
+      }
+      found = std::move(result.rows);
+    }
+    if (flat.last >= view.rows) return found;
+    flat.first = std::exchange(flat.last, kNoRow);
+    return merge(std::move(found), flat_search(rows, metric_, query, flat), options.k);
+  } catch (const DerivedDamage& damage) {
+    indexer_ptr_.load()->drop_codes(damage.what());
+    index_job_->wake();
+    return flat_search(rows, metric_, query, flat_options(view, options, interrupt));
+  }
+}
+
+// Ids for rows; equal scores in id order.
+SearchResult Core::finish_search(std::shared_ptr<const View> view,
+                                 std::vector<ScoredRow> rows) const {
+  SearchResult out;
+  out.hits.reserve(rows.size());
+  bool ties = false;
+  for (const ScoredRow& row : rows) {
+    ties = ties || (!out.hits.empty() && out.hits.back().score == row.score);
+    out.hits.push_back({row.row, row.score, view->id(row.row)});
+  }
+  if (ties) {
+    std::sort(out.hits.begin(), out.hits.end(), [](const Hit& a, const Hit& b) {
+      return a.score != b.score ? a.score > b.score : a.id < b.id;
+    });
+  }
+  out.view = std::move(view);
+  return out;
+}
+
+SearchResult Core::search(const float* query, std::size_t dim, const SearchOptions& options) {
+  std::shared_ptr<const View> view = this->view();
+  check_query(*view, query, 1, dim, options);
+  if (view->live() == 0) return {{}, std::move(view)};
+  std::vector<ScoredRow> rows = search_rows(*view, query, options, nullptr);
+  return finish_search(std::move(view), std::move(rows));
+}
+
+std::vector<SearchResult> Core::search_batch(const float* queries, std::size_t n, std::size_t dim,
+                                             const SearchOptions& options, Interrupt* interrupt) {
+  const std::shared_ptr<const View> view = this->view();
+  check_query(*view, queries, n, dim, options);
+  std::vector<SearchResult> out(n);
+  if (view->live() == 0) {
+    for (SearchResult& result : out) result.view = view;
+    return out;
+  }
+  const std::size_t threads = options.threads == 0 ? default_threads() : options.threads;
+  if (searching(*view, options) == Mode::kFlat) {
+    FlatOptions flat = flat_options(*view, options, interrupt);
+    flat.threads = threads;
+    std::vector<std::vector<ScoredRow>> rows =
+        flat_search_batch(view->rows_view(), metric_, queries, n, flat);
+    for (std::size_t i = 0; i < n; ++i) out[i] = finish_search(view, std::move(rows[i]));
+    return out;
+  }
+  SearchOptions one = options;
+  one.threads = 1;
+  parallel_for(n, 1, threads, interrupt, [&](std::size_t i, std::size_t) {
+    out[i] = finish_search(view, search_rows(*view, queries + i * dim, one, nullptr));
+  });
+  return out;
+}
+
+}  // namespace srvdb

@@ -1,0 +1,172 @@
+#include "srvdb/database/database.h"
+
+#include <atomic>
+#include <exception>
+#include <shared_mutex>
+
+#include "srvdb/base/error.h"
+#include "srvdb/base/events.h"
+#include "srvdb/database/core.h"
+#include "srvdb/database/registry.h"
+
+namespace srvdb {
+
+struct Database::Handle {
+  std::shared_ptr<Core> core;
+  std::shared_ptr<RegistryEntry> entry;
+  bool read_only = false;
+  std::uint64_t epoch = 0;
+  std::atomic<std::uint32_t> ef{kDefaultEf};
+  std::atomic<bool> closed{false};
+  std::shared_mutex running;  // shared by running calls; close() takes it alone
+};
+
+// One running call: keeps close() waiting. Throws when the handle can no longer be used.
+class Database::Call {
+ public:
+  explicit Call(Handle& handle, bool writes = false) : handle_(handle) {
+    if (handle.epoch != fork_epoch()) {
+      throw Error(ErrorCode::kClosed,
+                  "this database was opened before a fork: the child must open its own");
+    }
+    lock_ = std::shared_lock(handle.running);
+    if (handle.closed) throw Error(ErrorCode::kClosed, "the database is closed");
+    if (writes && handle.read_only) {
+      throw Error(ErrorCode::kReadOnly, handle.core->path() + " was opened read-only");
+    }
+  }
+  Core* operator->() const { return handle_.core.get(); }
+  SearchOptions with_ef(SearchOptions options) const {
+    if (options.ef == 0) options.ef = handle_.ef.load(std::memory_order_relaxed);
+    return options;
+  }
+
+ private:
+  Handle& handle_;
+  std::shared_lock<std::shared_mutex> lock_;
+};
+
+std::shared_ptr<Database> Database::open(const std::string& path, const OpenOptions& options) {
+  Core::check_options(options);
+  std::shared_ptr<Core> core;
+  std::shared_ptr<RegistryEntry> entry = registry_open(path, options, core);
+  std::shared_ptr<Database> out(new Database(std::move(core), options.read_only));
+  out->handle_->entry = std::move(entry);
+  out->handle_->ef = options.ef;
+  return out;
+}
+
+Database::Database(std::shared_ptr<Core> core, bool read_only)
+    : handle_(std::make_unique<Handle>()) {
+  handle_->core = std::move(core);
+  handle_->read_only = read_only;
+  handle_->epoch = fork_epoch();
+}
+
+Database::~Database() {
+  if (handle_->epoch != fork_epoch()) {
+    static_cast<void>(handle_.release());  // its locks belong to threads that do not exist here
+    return;
+  }
+  try {
+    close();
+  } catch (const std::exception& error) {
+    post_event(Event::Level::kWarning, std::string("while closing a database: ") + error.what());
+  }
+}
+
+std::size_t Database::add(const Batch& batch) {
+  return Call(*handle_, true)->write(batch, false);
+}
+
+std::size_t Database::upsert(const Batch& batch) {
+  return Call(*handle_, true)->write(batch, true);
+}
+
+std::size_t Database::remove(std::span<const std::string_view> ids) {
+  return Call(*handle_, true)->remove(ids);
+}
+
+std::size_t Database::chunk_rows(std::size_t dim) const {
+  return Call(*handle_)->chunk_rows(dim);
+}
+
+SearchResult Database::search(const float* query, std::size_t dim,
+                              const SearchOptions& options) const {
+  const Call call(*handle_);
+  return call->search(query, dim, call.with_ef(options));
+}
+
+std::vector<SearchResult> Database::search_batch(const float* queries, std::size_t n,
+                                                 std::size_t dim, const SearchOptions& options,
+                                                 Interrupt* interrupt) const {
+  const Call call(*handle_);
+  return call->search_batch(queries, n, dim, call.with_ef(options), interrupt);
+}
+
+bool Database::contains(std::string_view id) const {
+  return Call(*handle_)->contains(id);
+}
+
+std::optional<std::string> Database::metadata(std::string_view id) const {
+  return Call(*handle_)->metadata(id);
+}
+
+std::vector<std::optional<Record>> Database::records(std::span<const std::string_view> ids,
+                                                     bool with_embedding) const {
+  return Call(*handle_)->records(ids, with_embedding);
+}
+
+std::vector<Record> Database::scroll(std::string_view after, std::size_t limit, bool with_metadata,
+                                     bool with_embedding) const {
+  return Call(*handle_)->scroll(after, limit, with_metadata, with_embedding);
+}
+
+std::optional<std::string> Database::hit_metadata(const View& view, Row row) const {
+  return Call(*handle_)->hit_metadata(view, row);
+}
+
+std::vector<float> Database::hit_embedding(const View& view, Row row) const {
+  return Call(*handle_)->hit_embedding(view, row);
+}
+
+std::size_t Database::count() const {
+  return Call(*handle_)->count();
+}
+
+void Database::persist() {
+  Call(*handle_, true)->persist();
+}
+
+void Database::close() {
+  if (handle_->epoch != fork_epoch()) return;  // nothing of it is this process's
+  handle_->closed = true;                      // calls that come now leave at once
+  const std::unique_lock alone(handle_->running);
+  if (handle_->core == nullptr) return;
+  handle_->core = nullptr;
+  registry_close(*handle_->entry, handle_->read_only);
+}
+
+void Database::optimize(std::size_t threads, const Progress& progress, Interrupt* interrupt) {
+  Call(*handle_, true)->optimize(threads, progress, interrupt);
+}
+
+Stats Database::stats() const {
+  const Call call(*handle_);
+  Stats out = call->stats();
+  out.ef = handle_->ef.load(std::memory_order_relaxed);
+  out.read_only = out.read_only || handle_->read_only;
+  return out;
+}
+
+void Database::set_mode(Mode mode) {
+  Call(*handle_, true)->set_mode(mode);
+}
+
+void Database::set_ef(std::uint32_t ef) {
+  const Call call(*handle_);
+  Core::check_ef(ef);
+  handle_->ef = ef;
+}
+
+}  // namespace srvdb

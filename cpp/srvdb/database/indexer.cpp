@@ -1,0 +1,286 @@
+#include "srvdb/database/indexer.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "srvdb/base/error.h"
+#include "srvdb/base/events.h"
+#include "srvdb/base/scheduler.h"
+#include "srvdb/index/graph_file.h"
+
+namespace srvdb {
+namespace {
+
+constexpr Row kEncodePiece = 16384;                            // rows coded in one background piece
+constexpr Row kEncodeBlock = 512;                              // rows one thread codes at a time
+constexpr std::size_t kAutoComponents = std::size_t{2} << 20;  // "auto" links from here on
+
+std::size_t checked_words(Row rows) noexcept {
+  return rows / kCodeCheckRows / 64 + 1;
+}
+
+}  // namespace
+
+std::shared_ptr<CheckedBits> make_checked(Row rows) {
+  return std::make_shared<CheckedBits>(std::max<std::size_t>(1024, 2 * checked_words(rows)));
+}
+
+// ---- codes as searches see them ----------------------------------------------------------------
+
+void CodePart::verify(Row first, Row last) const {
+  try {
+    for (Row group = first / kCodeCheckRows; group <= (last - 1) / kCodeCheckRows; ++group) {
+      const std::uint64_t bit = std::uint64_t{1} << (group % 64);
+      std::atomic<std::uint64_t>& word = (*checked_)[group / 64];
+      if ((word.load(std::memory_order_relaxed) & bit) != 0) continue;
+      codes_.verify_group(group * kCodeCheckRows);
+      word.fetch_or(bit, std::memory_order_relaxed);
+    }
+  } catch (const Error& error) {
+    throw DerivedDamage(error.what());
+  }
+}
+
+CodesView CodePart::view() const noexcept {
+  CodesView out;
+  out.base = codes_.base();
+  out.stride = codes_.stride();
+  out.rows = codes_.rows();
+  out.verifier = this;
+  out.checked = checked_->data();
+  return out;
+}
+
+// ---- building ----------------------------------------------------------------------------------
+
+Row Indexer::auto_rows(std::size_t dim) noexcept {
+  return static_cast<Row>(
+      std::max<std::size_t>(kTrainRows, kAutoComponents / std::max<std::size_t>(dim, 1)));
+}
+
+Indexer::Indexer(IndexHost& host, FileSystem& files, const IndexConfig& config, Mode mode,
+                 bool read_only)
+    : host_(host), files_(files), config_(config), read_only_(read_only), mode_(mode) {}
+
+bool Indexer::wants_codes(const View& view) const noexcept {
+  const Mode mode = mode_.load(std::memory_order_relaxed);
+  return mode == Mode::kSq8 || wants_graph(view);
+}
+
+bool Indexer::wants_graph(const View& view) const noexcept {
+  const Mode mode = mode_.load(std::memory_order_relaxed);
+  return mode == Mode::kHnsw || (mode == Mode::kAuto && view.rows >= auto_rows(view.dim));
+}
+
+bool Indexer::step() {
+  const std::unique_lock lock(mutex_, std::try_to_lock);
+  if (!lock.owns_lock() || read_only_ || stopping_.stopped()) return false;
+  forget_damaged();
+  const std::shared_ptr<const View> view = host_.view();
+  const Row available = view->file_rows() / kCodeCheckRows * kCodeCheckRows;
+  if (!wants_codes(*view)) return false;
+  if (!code_files_) {
+    if (available < kTrainRows) return false;
+    // The first rows: then the same input gives the same codes however it was cut into batches.
+    start_codes(train(*view, static_cast<Row>(kTrainRows), 1), static_cast<Row>(kTrainRows));
+  }
+  if (coded_ < available) {
+    encode(*view, std::min(available, coded_ + kEncodePiece), 1, &stopping_);
+    if (misfits_.retrain() && coded_ >= 2 * trained_rows_) retrain(*view, &stopping_);
+    publish();
+  }
+  bool more_links = false;
+  if (wants_graph(*view)) {
+    own_graph(&stopping_);
+    LinkOptions options;
+    options.last = coded_;
+    options.max_batches = 1;
+    options.interrupt = &stopping_;
+    const Row linked =
+        builder_->link(CodePart(code_files_->view(coded_), checked_).view(), *quantizer_, options);
+    more_links = next_batch_end(linked) <= coded_;
+  }
+  return more_links || coded_ < available;
+}
+
+void Indexer::optimize(std::size_t threads,
+                       const std::function<void(std::size_t, std::size_t)>& progress,
+                       Interrupt* interrupt) {
+  const std::lock_guard lock(mutex_);
+  forget_damaged();
+  const std::shared_ptr<const View> view = host_.view();
+  const Row target = view->file_rows();
+  if (read_only_ || target == 0 || !wants_codes(*view)) return;
+  if (!code_files_) {
+    const Row rows = std::min<Row>(target, kTrainRows);
+    start_codes(train(*view, rows, 1), rows);
+  }
+  while (coded_ < target) {
+    encode(*view, std::min(target, coded_ + kEncodePiece), threads, interrupt);
+    check(interrupt);
+  }
+  if (misfits_.retrain() && coded_ >= 2 * trained_rows_) retrain(*view, interrupt);
+  publish();
+  if (!wants_graph(*view)) return;
+  own_graph(interrupt);
+  LinkOptions options;
+  options.last = target;
+  options.partial = true;
+  options.max_batches = 1;
+  options.threads = threads;
+  options.interrupt = interrupt;
+  const CodePart codes(code_files_->view(coded_), checked_);
+  for (Row linked = graph_->linked(); linked < target;) {
+    if (progress) progress(linked, target);
+    linked = builder_->link(codes.view(), *quantizer_, options);
+    check(interrupt);
+    check(&stopping_);
+  }
+  if (progress) progress(target, target);
+}
+
+std::shared_ptr<const ScalarQuantizer> Indexer::train(const View& view, Row rows, Row step) {
+  const RowsView stored = view.rows_view();
+  std::vector<const float*> sample;
+  for (Row r = 0; r < rows; r += step) {
+    stored.verify(r);
+    sample.push_back(stored.row(r));
+  }
+  return std::make_shared<const ScalarQuantizer>(
+      ScalarQuantizer::train(sample, config_.dim, config_.graph.metric));
+}
+
+void Indexer::start_codes(std::shared_ptr<const ScalarQuantizer> quantizer, Row trained_rows) {
+  code_files_ = nullptr;
+  for (const char* name : {kCodesName, kCodesFixName}) {
+    // Searches may still read the old file: it is unlinked, never cut.
+    if (files_.exists(file_path(name))) files_.remove(file_path(name));
+  }
+  StridedHeader header;
+  header.kind = StridedKind::kCodes;
+  header.uuid = config_.uuid;
+  header.generation = config_.generation;
+  header.lineage = random_u64();
+  header.dimension = static_cast<std::uint32_t>(config_.dim);
+  header.stride = static_cast<std::uint32_t>(quantizer->stride());
+  header.opaque = quantizer->to_bytes();
+  code_files_ = create_code_files(files_, config_.directory, header);
+  quantizer_ = std::move(quantizer);
+  checked_ = make_checked(0);
+  lineage_ = header.lineage;
+  coded_ = 0;
+  saved_codes_ = 0;
+  trained_rows_ = trained_rows;
+  misfits_ = {};
+}
+
+void Indexer::encode(const View& view, Row last, std::size_t threads, Interrupt* interrupt) {
+  const RowsView stored = view.rows_view();
+  const Row first = coded_;
+  const std::size_t stride = quantizer_->stride();
+  const std::size_t n = last - first;
+  AlignedBuffer<std::uint8_t> codes(n * stride);
+  std::vector<RowFix> fixes(n);
+  const std::size_t blocks = (n + kEncodeBlock - 1) / kEncodeBlock;
+  parallel_for(blocks, 1, threads, interrupt, [&](std::size_t block, std::size_t) {
+    const Row from = first + static_cast<Row>(block) * kEncodeBlock;
+    const Row to = std::min(last, from + kEncodeBlock);
+    stored.verify(from, to);
+    for (Row r = from; r < to; ++r) {
+      std::uint8_t* code = codes.data() + (r - first) * stride;
+      const double norm =
+          config_.graph.metric == Metric::kCosine ? check_row(stored.row(r), config_.dim).norm : 0;
+      const float error = quantizer_->encode(stored.row(r), norm, code);
+      fixes[r - first] = make_fix({code, stride}, error);
+    }
+  });
+  code_files_->write(first, {codes.data(), n * stride}, fixes);
+  for (const RowFix& fix : fixes) misfits_.add(quantizer_->misfit(fix.value));
+  coded_ = last;
+  if (checked_words(last) > checked_->size()) {
+    const auto larger = make_checked(last);
+    for (std::size_t i = 0; i < checked_->size(); ++i) {
+      (*larger)[i].store((*checked_)[i].load(std::memory_order_relaxed), std::memory_order_relaxed);
+    }
+    checked_ = larger;
+  }
+}
+
+// New codes from a sample of all rows, because those that came later do not fit the first ones.
+// Links stay: they were chosen on the older, coarser picture and remain good neighbours.
+void Indexer::retrain(const View& view, Interrupt* interrupt) {
+  const Row rows = coded_;
+  start_codes(train(view, rows, std::max<Row>(1, rows / static_cast<Row>(kTrainRows))), rows);
+  while (coded_ < rows) encode(view, std::min(rows, coded_ + kEncodePiece), 1, interrupt);
+}
+
+void Indexer::own_graph(Interrupt* interrupt) {
+  if (!graph_) {
+    graph_ = std::make_shared<Graph>(config_.graph);
+  } else if (graph_->mapped()) {
+    try {
+      graph_ = copy_graph(*graph_, interrupt);
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kCorruption) throw;
+      post_event(Event::Level::kWarning,
+                 std::string("the graph is damaged and is being built again: ") + error.what());
+      graph_ = std::make_shared<Graph>(config_.graph);
+    }
+    saved_rows_ = std::min(saved_rows_.load(), graph_->linked());
+  } else if (builder_) {
+    return;
+  }
+  builder_ = std::make_unique<GraphBuilder>(*graph_);
+  publish();
+}
+
+void Indexer::publish() {
+  const auto out = std::make_shared<IndexView>();
+  if (code_files_) {
+    out->codes = std::make_shared<const CodePart>(code_files_->view(coded_), checked_);
+    out->quantizer = quantizer_;
+  }
+  out->graph = graph_;
+  host_.publish_index(out);
+}
+
+// ---- damage ------------------------------------------------------------------------------------
+
+void Indexer::drop_graph(const std::string& why) {
+  if (graph_damaged_.exchange(true)) return;
+  post_event(Event::Level::kWarning, "the graph is damaged and is being built again: " + why);
+  auto index = std::make_shared<IndexView>(*host_.view()->index);
+  index->graph = nullptr;
+  host_.publish_index(std::move(index));
+}
+
+void Indexer::drop_codes(const std::string& why) {
+  if (codes_damaged_.exchange(true)) return;
+  post_event(Event::Level::kWarning, "codes are damaged and are being made again: " + why);
+  host_.publish_index(std::make_shared<const IndexView>());
+}
+
+// What drop_graph() and drop_codes() asked for, once no builder is at work.
+void Indexer::forget_damaged() {
+  if (graph_damaged_.exchange(false) && graph_ && graph_->mapped()) {
+    graph_ = nullptr;
+    saved_rows_ = 0;
+    publish();
+  }
+  if (codes_damaged_.exchange(false) && code_files_) {
+    code_files_ = nullptr;
+    quantizer_ = nullptr;
+    coded_ = 0;
+    publish();
+  }
+}
+
+bool Indexer::worth_saving() const {
+  const std::shared_ptr<const IndexView> index = host_.view()->index;
+  if (!index->graph || index->graph->mapped()) return false;
+  const Row linked = index->linked();
+  const Row saved = saved_rows();
+  return linked > saved && linked - saved > linked / 4;
+}
+
+}  // namespace srvdb

@@ -1,0 +1,162 @@
+// The derived data of one generation: 8-bit codes and the graph, kept in step with the rows.
+//
+// Rows are coded and linked in the background, piece by piece, as they reach vectors.bin. Nothing
+// here is truth: what is missing, damaged or not yet made is scanned exactly, and made again. Codes
+// are appended to codes.i8 as they come and count after a restart up to the length that the
+// manifest records; the graph file is written whole by save().
+//
+// Threads: every method may be called from any thread; one mutex keeps builders apart, searches use
+// the IndexView of their View and wait for nobody.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "srvdb/base/error.h"
+#include "srvdb/base/interrupt.h"
+#include "srvdb/database/options.h"
+#include "srvdb/database/view.h"
+#include "srvdb/index/graph.h"
+#include "srvdb/index/graph_build.h"
+#include "srvdb/index/rows.h"
+#include "srvdb/quant/scalar_quantizer.h"
+#include "srvdb/storage/manifest.h"
+
+namespace srvdb {
+
+// Thrown by code verification: derived data are damaged, the rows are not.
+class DerivedDamage : public Error {
+ public:
+  explicit DerivedDamage(const std::string& message) : Error(ErrorCode::kCorruption, message) {}
+};
+
+// One bit for each group of kCodeCheckRows codes whose checksums have been compared.
+using CheckedBits = std::vector<std::atomic<std::uint64_t>>;
+std::shared_ptr<CheckedBits> make_checked(Row rows);  // for twice as many rows
+
+inline constexpr const char* kCodesName = "codes.i8";
+inline constexpr const char* kCodesFixName = "codes.fix";
+
+// The codes as a search sees them.
+class CodePart final : public RowVerifier {
+ public:
+  CodePart(StridedView codes, std::shared_ptr<CheckedBits> checked)
+      : codes_(std::move(codes)), checked_(std::move(checked)) {}
+  // Checks whole groups of kCodeCheckRows and remembers them. Throws DerivedDamage.
+  void verify(Row first, Row last) const override;
+  CodesView view() const noexcept;
+
+ private:
+  StridedView codes_;
+  std::shared_ptr<CheckedBits> checked_;
+};
+
+struct IndexView {
+  std::shared_ptr<const CodePart> codes;             // null: no codes yet
+  std::shared_ptr<const ScalarQuantizer> quantizer;  // set whenever codes is
+  std::shared_ptr<const Graph> graph;                // null: no graph yet
+
+  Row coded() const noexcept { return codes ? codes->view().rows : 0; }
+  // Rows that a walk can reach: linked, and coded.
+  Row linked() const noexcept { return graph && codes ? std::min(graph->linked(), coded()) : 0; }
+};
+
+// What the indexer asks of its database.
+class IndexHost {
+ public:
+  virtual ~IndexHost() = default;
+  virtual std::shared_ptr<const View> view() const = 0;
+  // Puts the index view into a new View.
+  virtual void publish_index(std::shared_ptr<const IndexView> index) = 0;
+};
+
+struct IndexConfig {
+  std::string directory;  // of the generation
+  Uuid uuid{};
+  std::uint64_t generation = 0;
+  std::size_t dim = 0;
+  GraphParams graph;
+};
+
+class Indexer {
+ public:
+  // Rows from which "auto" builds and uses a graph.
+  static Row auto_rows(std::size_t dim) noexcept;
+
+  Indexer(IndexHost& host, FileSystem& files, const IndexConfig& config, Mode mode, bool read_only);
+
+  // Takes over what an earlier run saved, as far as it is sound and of this generation, and
+  // publishes it. `rows` are the published ones: nothing beyond them is believed. Reads headers
+  // only.
+  void load(const std::vector<ManifestDerived>& derived, Row rows);
+
+  void set_mode(Mode mode) noexcept { mode_.store(mode, std::memory_order_relaxed); }
+  // One piece of background work; true when there is more. Does nothing while optimize() runs.
+  bool step();
+  // Makes step() and optimize() end soon, with what they have; for closing.
+  void stop() noexcept { stopping_.stop(); }
+
+  // Codes and links all rows of vectors.bin in the view, partial batches included.
+  void optimize(std::size_t threads, const std::function<void(std::size_t, std::size_t)>& progress,
+                Interrupt* interrupt);
+  // Makes codes durable and writes the graph file when `force` or more than 5 % of the links are
+  // not in it. Only rows below `published` are covered. Returns the manifest's entries, and whether
+  // they changed.
+  bool save(Row published, bool force, std::vector<ManifestDerived>& derived);
+
+  // True when so much is linked and not saved that it is worth a file in between.
+  bool worth_saving() const;
+
+  // A search met damage: from now on no View shows the graph (the codes); they are made again in
+  // the background. Never waits for a builder.
+  void drop_graph(const std::string& why);
+  void drop_codes(const std::string& why);
+
+  Row saved_rows() const noexcept { return saved_rows_.load(std::memory_order_relaxed); }
+
+ private:
+  bool wants_codes(const View& view) const noexcept;
+  bool wants_graph(const View& view) const noexcept;
+  // Trains on rows 0, step, 2 step, … below `rows`.
+  std::shared_ptr<const ScalarQuantizer> train(const View& view, Row rows, Row step);
+  void start_codes(std::shared_ptr<const ScalarQuantizer> quantizer, Row trained_rows);
+  void encode(const View& view, Row last, std::size_t threads, Interrupt* interrupt);
+  void retrain(const View& view, Interrupt* interrupt);
+  void own_graph(Interrupt* interrupt);
+  void forget_damaged();
+  void publish();
+  void load_codes(const ManifestDerived& entry, Row rows);
+  void load_graph(const ManifestDerived& entry, Row rows);
+  void write_graph();
+  std::string file_path(const char* name) const { return config_.directory + "/" + name; }
+
+  IndexHost& host_;
+  FileSystem& files_;
+  const IndexConfig config_;
+  const bool read_only_;
+  std::atomic<Mode> mode_;
+  std::atomic<Row> saved_rows_{0};
+  Interrupt stopping_;
+  std::atomic<bool> graph_damaged_{false};
+  std::atomic<bool> codes_damaged_{false};
+
+  std::mutex mutex_;  // guards what follows
+  std::unique_ptr<StridedFile> code_files_;
+  std::shared_ptr<CheckedBits> checked_;
+  std::shared_ptr<const ScalarQuantizer> quantizer_;
+  std::shared_ptr<Graph> graph_;
+  std::unique_ptr<GraphBuilder> builder_;  // null while the graph is a mapped image
+  MisfitCounter misfits_;
+  Row coded_ = 0;
+  Row trained_rows_ = 0;             // rows there were when the quantiser was trained
+  Row saved_codes_ = 0;              // as the manifest says
+  std::uint64_t lineage_ = 0;        // of the codes
+  std::uint64_t graph_lineage_ = 0;  // of the graph; 0 before it was first saved
+};
+
+}  // namespace srvdb

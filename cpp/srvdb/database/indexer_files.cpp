@@ -1,0 +1,134 @@
+// Indexer: what it leaves on disk and takes over from there.
+
+#include <algorithm>
+
+#include "srvdb/base/events.h"
+#include "srvdb/database/indexer.h"
+#include "srvdb/index/graph_file.h"
+
+namespace srvdb {
+namespace {
+
+constexpr std::uint8_t kDerivedCodes = 1;  // kinds of derived files in the manifest
+constexpr std::uint8_t kDerivedGraph = 2;
+constexpr const char* kGraphName = "graph.hnsw";
+constexpr const char* kGraphTemporaryName = "graph.hnsw.tmp";
+
+const ManifestDerived* find_entry(const std::vector<ManifestDerived>& derived, std::uint8_t kind) {
+  for (const ManifestDerived& entry : derived) {
+    if (entry.kind == kind) return &entry;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+void Indexer::load(const std::vector<ManifestDerived>& derived, Row rows) {
+  const std::lock_guard lock(mutex_);
+  const ManifestDerived* const codes = find_entry(derived, kDerivedCodes);
+  const ManifestDerived* const graph = find_entry(derived, kDerivedGraph);
+  try {
+    if (codes != nullptr) load_codes(*codes, rows);
+  } catch (const Error& error) {
+    code_files_ = nullptr;
+    post_event(Event::Level::kWarning,
+               std::string("codes are damaged and are being made again: ") + error.what());
+  }
+  try {
+    if (graph != nullptr) load_graph(*graph, rows);
+  } catch (const Error& error) {
+    graph_ = nullptr;
+    post_event(Event::Level::kWarning,
+               std::string("the graph is damaged and is being built again: ") + error.what());
+  }
+  publish();
+}
+
+void Indexer::load_codes(const ManifestDerived& entry, Row rows) {
+  const Row covers = std::min(entry.covers_rows, rows);
+  std::unique_ptr<StridedFile> file =
+      open_code_files(files_, config_.directory, covers, read_only_);
+  const StridedHeader& header = file->header();
+  if (header.uuid != config_.uuid || header.generation != config_.generation ||
+      header.lineage != entry.lineage || header.dimension != config_.dim ||
+      header.stride != code_stride(config_.dim)) {
+    throw Error(ErrorCode::kCorruption, file_path(kCodesName) + ": not the file of this database");
+  }
+  quantizer_ = std::make_shared<const ScalarQuantizer>(
+      ScalarQuantizer::from_bytes(as_byte_span(header.opaque), config_.dim, config_.graph.metric));
+  checked_ = make_checked(covers);
+  coded_ = saved_codes_ = trained_rows_ = covers;
+  lineage_ = entry.lineage;
+  code_files_ = std::move(file);
+}
+
+void Indexer::load_graph(const ManifestDerived& entry, Row rows) {
+  if (!files_.exists(file_path(kGraphName))) return;
+  const std::unique_ptr<File> file = files_.open(file_path(kGraphName), OpenMode::kRead);
+  const std::uint64_t bytes = file->size();
+  if (bytes < kGraphHeaderBytes) {
+    throw Error(ErrorCode::kCorruption, file->path() + ": expected at least " +
+                                            std::to_string(kGraphHeaderBytes) + " bytes, got " +
+                                            std::to_string(bytes));
+  }
+  const std::shared_ptr<const Mapping> mapping = file->map(bytes);
+  const ByteSpan image(mapping->data(), bytes);
+  const GraphImageHeader header = read_graph_header(image, file->path());
+  // A graph of another generation or of rows that were never published is of no use, yet no damage.
+  if (header.lineage != entry.lineage || header.covers_rows > rows ||
+      !(header.params == config_.graph)) {
+    return;
+  }
+  // The image must stay mapped for as long as anybody searches it.
+  std::unique_ptr<Graph> graph = open_graph_image(image, file->path());
+  graph_ = std::shared_ptr<Graph>(graph.release(),
+                                  [mapping](Graph* g) { std::unique_ptr<Graph> dying(g); });
+  graph_lineage_ = header.lineage;
+  saved_rows_ = header.covers_rows;
+}
+
+bool Indexer::save(Row published, bool force, std::vector<ManifestDerived>& derived) {
+  const std::lock_guard lock(mutex_);
+  if (read_only_) return false;
+  std::vector<ManifestDerived> entries;
+  const Row codes = std::min(coded_, published);
+  if (code_files_) {
+    if (codes != saved_codes_) code_files_->sync();
+    entries.push_back({kDerivedCodes, kCodesName, codes, lineage_});
+  }
+  if (graph_) {
+    const Row linked = graph_->linked();
+    const Row saved = saved_rows_.load();
+    if (!graph_->mapped() && linked <= published && linked > saved &&
+        (force || (linked - saved) > linked / 20)) {
+      if (graph_lineage_ == 0) graph_lineage_ = random_u64();
+      write_graph();
+      saved_rows_ = linked;
+    }
+    if (saved_rows_ > 0) {
+      entries.push_back({kDerivedGraph, kGraphName, saved_rows_.load(), graph_lineage_});
+    }
+  }
+  saved_codes_ = codes;
+  const bool changed = entries != derived;
+  derived = std::move(entries);
+  return changed;
+}
+
+void Indexer::write_graph() {
+  const std::string temporary = file_path(kGraphTemporaryName);
+  {
+    const std::unique_ptr<File> file = files_.open(temporary, OpenMode::kCreate);
+    file->truncate(0);
+    std::uint64_t offset = 0;
+    write_graph_image(*graph_, graph_lineage_, nullptr, [&](ByteSpan bytes) {
+      file->pwrite(bytes.data(), bytes.size(), offset);
+      offset += bytes.size();
+    });
+    file->sync_data();
+  }
+  files_.rename(temporary, file_path(kGraphName));
+  files_.sync_dir(config_.directory);
+}
+
+}  // namespace srvdb

@@ -1,0 +1,83 @@
+// Changes that are published but not yet in the metadata store: one side of the two the core keeps
+// (the active one, and the frozen one that a checkpoint is writing out).
+//
+// An id maps to its newest row, or to kNoRow when it was removed. Metadata lies by row, in row
+// order. Ids and metadata are copied into blocks of memory that never move, so that the
+// string_views handed out live as long as the object. Not thread-safe: the core's state lock guards
+// it; a frozen side is not changed any more and may be read by anyone who holds it.
+//
+// The one home of robin-map.
+#pragma once
+
+#include <tsl/robin_map.h>
+
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "srvdb/base/types.h"
+
+namespace srvdb {
+
+// Append-only text memory in blocks; views into it stay valid until it is destroyed.
+class TextArena {
+ public:
+  std::string_view copy(std::string_view text);
+  std::size_t bytes() const noexcept { return bytes_; }
+
+ private:
+  static constexpr std::size_t kBlockBytes = 256u << 10;
+  std::vector<std::unique_ptr<char[]>> blocks_;
+  char* at_ = nullptr;
+  std::size_t left_ = 0;
+  std::size_t bytes_ = 0;  // held in all, unused ends of blocks included
+};
+
+class PendingChanges {
+ public:
+  // Outcome of a look-up: the id's row, or kNoRow when this side knows that it was removed.
+  std::optional<Row> find(std::string_view id) const;
+  // Metadata of a row of this side; nullopt when the row is not of this side or has none.
+  std::optional<std::string_view> metadata(Row row) const;
+
+  // Sets an id to a row (rows ascend from call to call). An empty text is no metadata.
+  void put(std::string_view id, Row row, std::string_view metadata);
+  void erase(std::string_view id);
+  // Notes that a row stopped being live: its metadata may go.
+  void retire(Row row) { retired_.push_back(row); }
+  void reserve(std::size_t more_ids);
+
+  bool empty() const noexcept { return ids_.empty() && retired_.empty(); }
+  std::size_t size() const noexcept { return ids_.size(); }
+  std::size_t memory_bytes() const noexcept;
+
+  // Every id with its row, in byte order of the ids.
+  std::vector<std::pair<std::string_view, Row>> sorted() const;
+  // As sorted(), only ids greater than `after`.
+  std::vector<std::pair<std::string_view, Row>> sorted_after(std::string_view after) const;
+  const std::vector<std::pair<Row, std::string_view>>& metadata_by_row() const { return metadata_; }
+  const std::vector<Row>& retired() const { return retired_; }
+
+ private:
+  struct Hash {
+    std::size_t operator()(std::string_view id) const noexcept {
+      return std::hash<std::string_view>{}(id);
+    }
+  };
+  using Map = tsl::robin_map<std::string_view, Row, Hash, std::equal_to<std::string_view>,
+                             std::allocator<std::pair<std::string_view, Row>>, true>;
+  Map ids_;
+  std::vector<std::pair<Row, std::string_view>> metadata_;
+  std::vector<Row> retired_;
+  TextArena arena_;
+};
+
+// Indexes of the ids in byte order; equal ids keep their order. Ids already in order are not sorted
+// again.
+std::vector<std::uint32_t> sort_ids(std::size_t count, const std::string_view* ids);
+
+}  // namespace srvdb
