@@ -253,6 +253,20 @@ TEST(BackgroundJob, DueAtOneTimeAllRun) {
   EXPECT_TRUE(runs.wait_for(20));
 }
 
+TEST(BackgroundJob, DueAtOneTimeRunBesideEachOther) {
+  Counter inside;
+  std::vector<std::unique_ptr<BackgroundJob>> jobs;
+  for (int i = 0; i < 2; ++i) {
+    jobs.push_back(std::make_unique<BackgroundJob>([&] {
+      inside.add();
+      EXPECT_TRUE(inside.wait_for(2)) << "the other one had to wait";
+      return false;
+    }));
+  }
+  for (auto& job : jobs) job->wake_after(20ms);
+  EXPECT_TRUE(inside.wait_for(2));
+}
+
 TEST(BackgroundJob, StopWaitsForTheRunningPieceAndForbidsFurtherOnes) {
   Counter started;
   std::atomic<bool> finished{false};
@@ -321,7 +335,11 @@ TEST(BackgroundJob, MayUseParallelForWhileForegroundThreadsDo) {
 
 TEST(Scheduler, StartsAfreshInAForkedChild) {
   Counter runs;
-  BackgroundJob parent_job([&] { return runs.add() < 0; });
+  std::atomic<int> parent_job_runs{0};
+  BackgroundJob parent_job([&] {
+    ++parent_job_runs;
+    return runs.add() < 0;
+  });
   parent_job.wake();
   ASSERT_TRUE(runs.wait_for(1));
 
@@ -330,13 +348,14 @@ TEST(Scheduler, StartsAfreshInAForkedChild) {
   if (child == 0) {
     alarm(20);
     parent_job.wake();  // dead here: neither runs nor blocks
+    std::this_thread::sleep_for(20ms);
     parent_job.stop();
     std::atomic<int> total{0};
     parallel_for(100, 1, 3, nullptr, [&](std::size_t, std::size_t) { ++total; });
     Counter child_runs;
     BackgroundJob job([&] { return child_runs.add() < 2; });
     job.wake();
-    const bool good = child_runs.wait_for(2) && total == 100;
+    const bool good = child_runs.wait_for(2) && total == 100 && parent_job_runs == 1;
     job.stop();
     _exit(good ? 0 : 1);
   }
