@@ -55,8 +55,8 @@ std::int32_t CodeQuery::key_limit(double min_score, float row_error,
     const double root = farthest / step_ * (1 + 2 * kSlack);
     return to_limit(root * root);
   }
-  const double least = (min_score - rounding) / step_;
-  return to_limit(-least - key_zero_ + std::abs(least) * kSlack);
+  const double most = (rounding - min_score) / step_;
+  return to_limit(most * (most > 0 ? 1 + kSlack : 1 - kSlack) - key_zero_);
 }
 
 }  // namespace srvdb

@@ -71,11 +71,9 @@ CodeRange symmetric_range(double reach) {
 }
 
 double squared_error(const Values& values, const CodeRange& range, int max_code) {
-  const auto offset = static_cast<float>(range.offset);
-  const auto scale = static_cast<float>(range.scale);
-  const auto top = static_cast<float>(max_code);
-  const auto codes = ((values - offset) / scale).round().max(0.0f).min(top);
-  return ((values - offset) - codes * scale).cast<double>().square().sum();
+  const auto shifted = values.cast<double>() - range.offset;
+  const auto codes = (shifted / range.scale).round().max(0.0).min(static_cast<double>(max_code));
+  return (shifted - codes * range.scale).square().sum();
 }
 
 // Integers whose span fits: the smallest power of two as scale that covers it, and room to both

@@ -4,7 +4,7 @@
 //
 // A step type provides
 //   Element                       element of the query: int16 or int8
-//   Sum                           running sums of a row, Sum() is zero
+//   Sum                           running sums of a row, Sum{} is zero
 //   step(sum, query, code)        adds 64 codes
 //   key(sum)                      the key
 #pragma once
@@ -25,7 +25,7 @@ struct CodeLoops {
   static std::int32_t one(const void* query, const std::uint8_t* code,
                           std::size_t stride) noexcept {
     const auto* q = static_cast<const Element*>(query);
-    typename Step::Sum sum;
+    typename Step::Sum sum{};
     for (std::size_t i = 0; i < stride; i += 64) Step::step(sum, q + i, code + i);
     return Step::key(sum);
   }
@@ -70,7 +70,7 @@ struct CodeLoops {
   SRVDB_INLINE static void four(const Element* q, const std::uint8_t* c0, const std::uint8_t* c1,
                                 const std::uint8_t* c2, const std::uint8_t* c3, std::size_t stride,
                                 std::int32_t* out) noexcept {
-    typename Step::Sum s0, s1, s2, s3;
+    typename Step::Sum s0{}, s1{}, s2{}, s3{};
     for (std::size_t i = 0; i < stride; i += 64) {
       Step::step(s0, q + i, c0 + i);
       Step::step(s1, q + i, c1 + i);

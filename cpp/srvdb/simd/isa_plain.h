@@ -2,6 +2,11 @@
 // kernels_baseline.cpp, on processors other than x86-64.
 #pragma once
 
+// Notes on how the compiler passes these types; none crosses a translation unit.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wpsabi"
+#endif
+
 #define XSIMD_WITH_EMULATED 1
 
 #include "srvdb/simd/kernels_impl.h"
