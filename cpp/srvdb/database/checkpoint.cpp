@@ -160,6 +160,7 @@ void Core::optimize(std::size_t threads, const Progress& progress, Interrupt* in
       indexer->drop_codes(damage.what());  // and once more, from the rows
       indexer->optimize(threads, progress, interrupt);
     }
+    index_job_->wake();  // rows that came meanwhile
   }
   save_index(true);
 }

@@ -342,6 +342,7 @@ void Core::store_rows(const Batch& batch, std::span<const RowFix> fixes, RecordB
     view.file = std::make_shared<const FileRows>(row_files_->view());
     view.buffer = nullptr;
   });
+  index_job_->wake();
 }
 
 Sequence Core::log(RecordType type, RecordBuilder& record) {

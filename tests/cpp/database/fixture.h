@@ -1,0 +1,89 @@
+// A database in a directory of its own, removed at the end; small deterministic data.
+#pragma once
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <random>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "srvdb/base/error.h"
+#include "srvdb/database/database.h"
+
+namespace srvdb {
+
+// n × dim standard normal floats; the same for the same seed.
+inline std::vector<float> random_rows(std::size_t n, std::size_t dim, std::uint32_t seed = 1) {
+  std::mt19937 generator(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> out(n * dim);
+  for (float& value : out) value = normal(generator);
+  return out;
+}
+
+// Ids "<prefix><first>" … and the views a Batch wants.
+struct Ids {
+  Ids(std::string_view prefix, std::size_t first, std::size_t n) {
+    for (std::size_t i = 0; i < n; ++i)
+      texts.push_back(std::string(prefix) + std::to_string(first + i));
+    views.assign(texts.begin(), texts.end());
+  }
+  std::vector<std::string> texts;
+  std::vector<std::string_view> views;
+};
+
+// The code of the srvdb::Error that the call throws; fails the test when it throws none.
+template <typename Call>
+ErrorCode code_of(Call&& call, std::string* message = nullptr) {
+  try {
+    call();
+  } catch (const Error& error) {
+    if (message != nullptr) *message = error.what();
+    return error.code();
+  }
+  ADD_FAILURE() << "expected an error";
+  return ErrorCode::kStorage;
+}
+
+class DatabaseTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = (std::filesystem::temp_directory_path() / "srvdb-test-XXXXXX").string();
+    ASSERT_NE(::mkdtemp(name.data()), nullptr);
+    root_ = name;
+    path_ = root_ + "/db";
+  }
+  void TearDown() override { std::filesystem::remove_all(root_); }
+
+  std::shared_ptr<Database> open(OpenOptions options = {}) {
+    return Database::open(path_, options);
+  }
+  // What kill -9 would leave of the open database: a copy of its files at this moment.
+  std::string crash_copy(const std::string& name) {
+    const std::string to = root_ + "/" + name;
+    std::filesystem::copy(path_, to, std::filesystem::copy_options::recursive);
+    return to;
+  }
+  static std::vector<std::string> ids_of(const SearchResult& result) {
+    std::vector<std::string> out;
+    for (const Hit& hit : result.hits) out.emplace_back(hit.id);
+    return out;
+  }
+  // add() of n rows with ids "<prefix><first>"….
+  static std::vector<float> fill(Database& db, std::size_t n, std::size_t dim,
+                                 std::size_t first = 0, std::string_view prefix = "r") {
+    const std::vector<float> rows = random_rows(n, dim, static_cast<std::uint32_t>(first + 1));
+    const Ids ids(prefix, first, n);
+    EXPECT_EQ(db.add({ids.views, rows.data(), dim, {}}), n);
+    return rows;
+  }
+
+  std::string root_;
+  std::string path_;
+};
+
+}  // namespace srvdb
