@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks import datasets, recall
 from benchmarks.datasets import VectorSet
-from benchmarks.peers.graph import GraphIndex, Hnswlib, Srvdb
+from benchmarks.peers.graph import GraphIndex, Hnswlib, from_spec
 from benchmarks.report import Measure, Report, arguments, with_interval
 from benchmarks.timing import Samples, interleave, interpolate, pinned
 
@@ -32,7 +32,7 @@ def recall_of(index: GraphIndex, data: VectorSet, path: Path, k: int, effort: in
 
 
 def measure_set(data: VectorSet, options: argparse.Namespace, report: Report) -> None:
-    subjects: dict[str, GraphIndex] = {"srvdb": Srvdb()}
+    subjects: dict[str, GraphIndex] = {"srvdb": from_spec(options.srvdb)}
     for effort in options.hnswlib_ef_construction:
         subjects[f"hnswlib, ef_construction {effort}"] = Hnswlib(ef_construction=effort)
     got: dict[str, float] = {}
@@ -98,6 +98,7 @@ def main() -> Path:
     parser.add_argument("--queries", type=int, default=1000, help="queries to take the recall with")
     parser.add_argument("--k", type=int, default=10)
     parser.add_argument("--ef", type=int, default=100, help="effort of the searches that take it")
+    parser.add_argument("--srvdb", default="srvdb", help="build parameters: srvdb:m=24")
     parser.add_argument("--hnswlib-ef-construction", type=int, nargs="+", default=[200])
     options = parser.parse_args()
     report = Report("build", options.out)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks import datasets, recall
-from benchmarks.peers.graph import Srvdb, build_or_reuse
+from benchmarks.peers.graph import build_or_reuse, from_spec
 from benchmarks.report import Measure, Report, arguments
 
 FLOORS = {
@@ -20,12 +20,13 @@ def main() -> Path:
     parser.add_argument("--queries", type=int, help="queries to ask (default: all)")
     parser.add_argument("--k", type=int, default=10)
     parser.add_argument("--ef", type=int, default=100)
+    parser.add_argument("--srvdb", default="srvdb", help="build parameters: srvdb:m=24")
     parser.add_argument("--rebuild", action="store_true", help="build again what the cache holds")
     options = parser.parse_args()
     report = Report("hnsw_recall", options.out)
     for whole in datasets.load_present(options.sets):
         data = whole.head(options.rows, options.queries)
-        index = Srvdb()
+        index = from_spec(options.srvdb)
         built = build_or_reuse(index, data, options.cache, rebuild=options.rebuild)
         search = index.searcher(options.k, options.ef)
         answers = [index.row_numbers(search(query)) for query in data.queries]

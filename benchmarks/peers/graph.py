@@ -153,6 +153,15 @@ class Srvdb:
 GRAPHS: dict[str, Callable[..., GraphIndex]] = {"srvdb": Srvdb, "hnswlib": Hnswlib}
 
 
+def from_spec(spec: str) -> GraphIndex:
+    """Make an index from `name` or `name:parameter=number,...`, as in `hnswlib:m=32`."""
+    name, _, text = spec.partition(":")
+    if name not in GRAPHS:
+        raise ValueError(f"no graph index {name!r}; there are {', '.join(sorted(GRAPHS))}")
+    parameters = dict(pair.split("=", 1) for pair in text.split(",") if pair)
+    return GRAPHS[name](**{key: int(value) for key, value in parameters.items()})
+
+
 def build_or_reuse(
     index: GraphIndex, data: VectorSet, cache: Path, threads: int = 2, rebuild: bool = False
 ) -> dict[str, Any]:
