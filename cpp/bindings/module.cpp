@@ -1,0 +1,35 @@
+// The extension module srvdb._core. What users see of it is in python/srvdb; see calls.h for how
+// calls enter the core, errors.h for how errors leave it.
+#include <pybind11/pybind11.h>
+
+#include "calls.h"
+#include "database.h"
+#include "errors.h"
+#include "hit.h"
+#include "json_writer.h"
+
+#ifndef SRVDB_VERSION  // the build sets it
+#define SRVDB_VERSION "0"
+#endif
+
+namespace py = pybind11;
+
+namespace {
+
+// The text that a metadata dict is stored as.
+py::str dump_metadata(const py::dict& metadata, std::size_t item) {
+  std::string text;
+  srvdb::bindings::JsonWriter(text).write(metadata.ptr(), item);
+  return text;
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_core, module) {
+  srvdb::bindings::register_errors(module);
+  srvdb::bindings::register_stop_flag(module);
+  srvdb::bindings::register_hit(module);
+  srvdb::bindings::register_database(module);
+  module.attr("__version__") = SRVDB_VERSION;
+  module.def("dump_metadata", &dump_metadata, py::arg("metadata"), py::arg("item") = 0);
+}

@@ -1,0 +1,124 @@
+// Reading by id, and what the database says of itself.
+#include <pybind11/stl.h>
+
+#include <utility>
+#include <vector>
+
+#include "batch.h"
+#include "calls.h"
+#include "database.h"
+
+namespace py = pybind11;
+
+namespace srvdb::bindings {
+namespace {
+
+// (id, metadata text or None, float32 array or None)
+py::tuple to_tuple(const Record& record, bool with_metadata, bool with_embedding) {
+  py::object metadata = py::none();
+  if (with_metadata) metadata = py::str(record.metadata);
+  py::object embedding = py::none();
+  if (with_embedding) {
+    embedding = py::array_t<float>(static_cast<py::ssize_t>(record.embedding.size()),
+                                   record.embedding.data());
+  }
+  return py::make_tuple(py::str(record.id), metadata, embedding);
+}
+
+py::list records(const Handle& self, const py::object& ids, bool with_embedding) {
+  const IdList list(ids, 0, py::len(ids), 0);
+  const auto found = call_core([&] { return self.core().records(list.views(), with_embedding); });
+  py::list answer;
+  for (const std::optional<Record>& record : found) {
+    if (record) {
+      answer.append(to_tuple(*record, true, with_embedding));
+    } else {
+      answer.append(py::none());
+    }
+  }
+  return answer;
+}
+
+py::list scroll(const Handle& self, const py::str& after, std::size_t limit, bool with_metadata,
+                bool with_embedding) {
+  const std::string_view start = id_view(after, "after: ");
+  const auto found =
+      call_core([&] { return self.core().scroll(start, limit, with_metadata, with_embedding); });
+  py::list answer;
+  for (const Record& record : found) {
+    answer.append(to_tuple(record, with_metadata, with_embedding));
+  }
+  return answer;
+}
+
+py::list scroll_ids(const Handle& self, const py::str& after, std::size_t limit) {
+  const std::string_view start = id_view(after, "after: ");
+  const auto found = call_core([&] { return self.core().scroll(start, limit, false, false); });
+  py::list answer(found.size());
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    answer[i] = py::str(found[i].id);
+  }
+  return answer;
+}
+
+py::object metadata(const Handle& self, const py::object& id) {
+  const std::string_view name = id_view(id, "");
+  const std::optional<std::string> text = call_core([&] { return self.core().metadata(name); });
+  if (!text) return py::none();
+  return py::str(*text);
+}
+
+bool contains(const Handle& self, const py::object& id) {
+  const std::string_view name = id_view(id, "");
+  return call_core([&] { return self.core().contains(name); });
+}
+
+py::dict stats(const Handle& self) {
+  const Stats s = call_core([&] { return self.core().stats(); });
+  py::dict d;
+  d["path"] = py::reinterpret_steal<py::object>(
+      PyUnicode_DecodeFSDefaultAndSize(s.path.data(), static_cast<Py_ssize_t>(s.path.size())));
+  d["dimension"] = s.dimension;
+  d["metric"] = std::string(metric_name(s.metric));
+  d["mode"] = mode_name(s.mode);
+  d["searching"] = mode_name(s.searching);
+  d["durability"] = durability_name(s.durability);
+  d["read_only"] = s.read_only;
+  d["m"] = s.m;
+  d["ef_construction"] = s.ef_construction;
+  d["ef"] = s.ef;
+  d["buffer_size"] = s.buffer_bytes;
+  d["auto_flush_threshold"] = s.flush_rows;
+  d["generation"] = s.generation;
+  d["sequence"] = s.sequence;
+  d["checkpointed"] = s.checkpointed;
+  d["count"] = s.live;
+  d["rows"] = s.rows;
+  d["buffered_rows"] = s.buffered_rows;
+  d["coded_rows"] = s.coded_rows;
+  d["linked_rows"] = s.linked_rows;
+  d["graph_saved_rows"] = s.graph_saved_rows;
+  d["wal_bytes"] = s.wal_bytes;
+  d["disk_bytes"] = s.disk_bytes;
+  d["graph_memory_bytes"] = s.graph_memory_bytes;
+  d["simd"] = s.simd;
+  d["oldest_reader_sequence"] = s.oldest_reader_sequence;
+  d["background_error"] = s.background_error;
+  return d;
+}
+
+}  // namespace
+
+void register_reading(HandleClass& database) {
+  database.def("records", &records, py::arg("ids"), py::arg("with_embedding"))
+      .def("scroll", &scroll, py::arg("after"), py::arg("limit"), py::arg("with_metadata"),
+           py::arg("with_embedding"))
+      .def("scroll_ids", &scroll_ids, py::arg("after"), py::arg("limit"))
+      .def("metadata", &metadata, py::arg("id"))
+      .def("contains", &contains, py::arg("id"))
+      .def("count",
+           [](const Handle& self) { return call_core([&] { return self.core().count(); }); })
+      .def("stats", &stats);
+}
+
+}  // namespace srvdb::bindings

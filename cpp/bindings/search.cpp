@@ -1,0 +1,77 @@
+// Searching: ids and scores of all hits come out of the core in one call.
+#include <utility>
+#include <vector>
+
+#include "batch.h"
+#include "calls.h"
+#include "database.h"
+#include "hit.h"
+
+namespace py = pybind11;
+
+namespace srvdb::bindings {
+namespace {
+
+using Vector = py::array_t<float, py::array::c_style>;
+
+py::list search(const Handle& self, const Vector& query, std::size_t k, std::uint32_t ef,
+                bool exact, bool metadata, bool embedding) {
+  const SearchOptions options{.k = k, .ef = ef, .exact = exact, .threads = 1};
+  const Include include{metadata, embedding};
+  const float* data = query.data();
+  const auto dim = static_cast<std::size_t>(query.size());
+  std::vector<HitDetails> details;
+  const SearchResult result = call_core([&] {
+    SearchResult found = self.core().search(data, dim, options);
+    details = read_details(self.core(), found, include);
+    return found;
+  });
+  return make_hits(result, self.shared(), self.metric(), details, include);
+}
+
+struct BatchAnswer {
+  std::vector<SearchResult> results;
+  std::vector<std::vector<HitDetails>> details;
+};
+
+py::list search_batch(const Handle& self, const Matrix& queries, std::size_t k, std::uint32_t ef,
+                      bool exact, bool metadata, bool embedding, std::size_t threads,
+                      StopFlag* stop) {
+  const SearchOptions options{.k = k, .ef = ef, .exact = exact, .threads = threads};
+  const Include include{metadata, embedding};
+  const float* data = queries.data();
+  const auto n = static_cast<std::size_t>(queries.shape(0));
+  const auto dim = static_cast<std::size_t>(queries.shape(1));
+  CallInterrupt signals;
+  Interrupt* interrupt = stop != nullptr ? &stop->interrupt : signals.get();
+  const BatchAnswer answer = signals.call([&] {
+    BatchAnswer found;
+    found.results = self.core().search_batch(data, n, dim, options, interrupt);
+    found.details.reserve(found.results.size());
+    for (const SearchResult& result : found.results) {
+      if (include.any()) check(interrupt);
+      found.details.push_back(read_details(self.core(), result, include));
+    }
+    return found;
+  });
+  py::list lists(answer.results.size());
+  for (std::size_t i = 0; i < answer.results.size(); ++i) {
+    py::list hits =
+        make_hits(answer.results[i], self.shared(), self.metric(), answer.details[i], include);
+    PyList_SET_ITEM(lists.ptr(), static_cast<Py_ssize_t>(i), hits.release().ptr());
+  }
+  return lists;
+}
+
+}  // namespace
+
+void register_search(HandleClass& database) {
+  database
+      .def("search", &search, py::arg("query").noconvert(), py::arg("k"), py::arg("ef"),
+           py::arg("exact"), py::arg("metadata"), py::arg("embedding"))
+      .def("search_batch", &search_batch, py::arg("queries").noconvert(), py::arg("k"),
+           py::arg("ef"), py::arg("exact"), py::arg("metadata"), py::arg("embedding"),
+           py::arg("threads"), py::arg("stop") = nullptr);
+}
+
+}  // namespace srvdb::bindings

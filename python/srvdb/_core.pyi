@@ -1,0 +1,107 @@
+from collections.abc import Callable
+from typing import Any, SupportsFloat, TypeAlias, final
+
+import numpy as np
+import numpy.typing as npt
+
+_Floats: TypeAlias = npt.NDArray[np.float32]
+_Metadata: TypeAlias = dict[str, Any] | str | None
+_Ids: TypeAlias = list[str] | tuple[str, ...]
+_Metadatas: TypeAlias = list[_Metadata] | tuple[_Metadata, ...] | None
+_RecordTuple: TypeAlias = tuple[str, str | None, _Floats | None]
+
+__version__: str
+
+def install(errors: dict[str, type[Exception]], report: Callable[[bool, str], object]) -> None: ...
+def dump_metadata(metadata: dict[str, Any], item: int = 0) -> str: ...
+
+@final
+class Hit(tuple[str, float]):
+    def __new__(
+        cls,
+        id: str,
+        score: SupportsFloat,
+        distance: float | None = None,
+        metadata: dict[str, Any] | None = None,
+        embedding: _Floats | None = None,
+    ) -> Hit: ...
+    @property
+    def id(self) -> str: ...
+    @property
+    def score(self) -> float: ...
+    @property
+    def distance(self) -> float | None: ...
+    @property
+    def metadata(self) -> dict[str, Any] | None: ...
+    @property
+    def embedding(self) -> _Floats: ...
+
+class Counter:
+    rows: int
+    def __init__(self) -> None: ...
+
+class StopFlag:
+    def __init__(self) -> None: ...
+    def stop(self) -> None: ...
+
+class Database:
+    @staticmethod
+    def open(
+        path: bytes,
+        *,
+        dimension: int | None,
+        metric: str | None,
+        mode: str | None,
+        m: int | None,
+        ef_construction: int | None,
+        ef: int,
+        durability: str,
+        read_only: bool,
+        create: bool,
+        buffer_bytes: int,
+        flush_rows: int,
+        background: bool,
+    ) -> Database: ...
+    def write(self, ids: _Ids, rows: _Floats, metadatas: _Metadatas, replace: bool) -> int: ...
+    def write_window(
+        self,
+        ids: _Ids,
+        rows: _Floats,
+        metadatas: _Metadatas,
+        replace: bool,
+        start: int,
+        max_rows: int,
+        max_bytes: int,
+        first_item: int,
+        counter: Counter,
+    ) -> int: ...
+    def chunk_rows(self, dim: int) -> int: ...
+    def remove(self, ids: _Ids) -> int: ...
+    def search(
+        self, query: _Floats, k: int, ef: int, exact: bool, metadata: bool, embedding: bool
+    ) -> list[Hit]: ...
+    def search_batch(
+        self,
+        queries: _Floats,
+        k: int,
+        ef: int,
+        exact: bool,
+        metadata: bool,
+        embedding: bool,
+        threads: int,
+        stop: StopFlag | None = None,
+    ) -> list[list[Hit]]: ...
+    def records(self, ids: _Ids, with_embedding: bool) -> list[_RecordTuple | None]: ...
+    def scroll(
+        self, after: str, limit: int, with_metadata: bool, with_embedding: bool
+    ) -> list[_RecordTuple]: ...
+    def scroll_ids(self, after: str, limit: int) -> list[str]: ...
+    def metadata(self, id: str) -> str | None: ...
+    def contains(self, id: str) -> bool: ...
+    def count(self) -> int: ...
+    def persist(self) -> None: ...
+    def close(self) -> None: ...
+    def optimize(self, threads: int, progress: Callable[[int, int], object] | None) -> None: ...
+    def stats(self) -> dict[str, Any]: ...
+    def set_mode(self, mode: str) -> None: ...
+    def set_ef(self, ef: int) -> None: ...

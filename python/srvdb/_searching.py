@@ -1,0 +1,211 @@
+"""The reading half of :class:`Database`: searching, and reading by id."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy.typing as npt
+
+from srvdb._arrays import MAX_K, as_count, as_ids, as_matrix, as_vector
+from srvdb._native import CoreDatabase, StopFlag
+from srvdb._verbs import Verbs
+from srvdb.hits import Hits, Record, as_include, to_record
+
+MAX_EF = 1_000_000
+MAX_THREADS = 4096
+
+
+class Searching(Verbs):
+    """Methods that change nothing."""
+
+    _core: CoreDatabase
+
+    # ---- search ----------------------------------------------------------------------------------
+
+    def search(
+        self,
+        query: npt.ArrayLike | Sequence[float],
+        k: int = 10,
+        *,
+        ef: int | None = None,
+        exact: bool = False,
+        include: Iterable[str] = (),
+    ) -> Hits:
+        """Return the k nearest rows, best first.
+
+        Parameters
+        ----------
+        query : array_like, shape (dimension,)
+            The vector to compare with.
+        k : int, default 10
+            How many hits at most; fewer when fewer rows exist.
+        ef : int, optional
+            Candidates of a graph search, 1 to 1,000,000: more finds more and takes longer.
+        exact : bool, default False
+            Compare with every row, whatever the mode.
+        include : iterable of {"metadata", "embedding"}, optional
+            What to read together with the hits; else it is read on first use.
+
+        Returns
+        -------
+        Hits
+            Tuples ``(id, score)`` that know more; a higher score is better.
+
+        Raises
+        ------
+        DimensionError
+            A query of another dimension.
+        InvalidInputError
+            ``k`` below 1, NaN or infinity in the query, an unknown name in ``include``.
+
+        Examples
+        --------
+        >>> for id, score in db.search([0.0, 1.0], k=2):
+        ...     print(id, round(score, 3))
+        b 1.0
+        c 0.707
+        """
+        metadata, embedding = as_include(include)
+        if type(k) is not int or not 0 < k <= MAX_K:
+            k = as_count(k, "k", 1, MAX_K, clip=True)
+        width = 0 if ef is None else as_count(ef, "ef", 1, MAX_EF)
+        return Hits(self._core.search(as_vector(query), k, width, bool(exact), metadata, embedding))
+
+    def search_batch(
+        self,
+        queries: npt.ArrayLike | Sequence[Sequence[float]],
+        k: int = 10,
+        *,
+        ef: int | None = None,
+        exact: bool = False,
+        include: Iterable[str] = (),
+        threads: int = 1,
+    ) -> list[Hits]:
+        """Search for many queries at once.
+
+        Parameters
+        ----------
+        queries : array_like, shape (n_queries, dimension)
+            The vectors to compare with.
+        k, ef, exact, include
+            As for ``search``.
+        threads : int, default 1
+            Threads to use; 0 for all processors.
+
+        Returns
+        -------
+        list of Hits
+            One for each query, in order.
+
+        Examples
+        --------
+        >>> [hits.ids for hits in db.search_batch([[1, 0], [0, 1]], k=1)]
+        [['a'], ['b']]
+        """
+        return self._search_batch(queries, k, ef, exact, include, threads, None)
+
+    def _search_batch(
+        self,
+        queries: Any,
+        k: int,
+        ef: int | None,
+        exact: bool,
+        include: Iterable[str],
+        threads: int,
+        stop: StopFlag | None,
+    ) -> list[Hits]:
+        metadata, embedding = as_include(include)
+        lists = self._core.search_batch(
+            as_matrix(queries, "queries"),
+            as_count(k, "k", 1, MAX_K, clip=True),
+            0 if ef is None else as_count(ef, "ef", 1, MAX_EF),
+            bool(exact),
+            metadata,
+            embedding,
+            as_count(threads, "threads", 0, MAX_THREADS),
+            stop,
+        )
+        return [Hits(hits) for hits in lists]
+
+    # ---- read ------------------------------------------------------------------------------------
+
+    def get(self, id: str) -> str | None:
+        """Return a row's metadata as JSON text, ``"{}"`` when it has none, None when it is unknown.
+
+        Text that was given as text comes back as it was given.
+
+        Examples
+        --------
+        >>> db.get("a"), db.get("nobody")
+        ('{"year": 2024}', None)
+        """
+        return self._core.metadata(id)
+
+    def get_records(
+        self, ids: Sequence[str], *, include: Iterable[str] = ("metadata",)
+    ) -> list[Record | None]:
+        """Return the rows with these ids, None for an unknown one.
+
+        Parameters
+        ----------
+        ids : sequence of str
+            Which rows.
+        include : iterable of {"metadata", "embedding"}, default ("metadata",)
+            What to read of each.
+
+        Examples
+        --------
+        >>> db.get_records(["a", "nobody"])
+        [Record(id='a', metadata={'year': 2024}, embedding=None), None]
+        """
+        metadata, embedding = as_include(include)
+        found = self._core.records(as_ids(ids), embedding)
+        return [None if parts is None else to_record(parts, metadata) for parts in found]
+
+    def scroll(
+        self,
+        *,
+        limit: int = 100,
+        after: str | None = None,
+        include: Iterable[str] = ("metadata",),
+    ) -> list[Record]:
+        """Return rows in id order, page by page.
+
+        Parameters
+        ----------
+        limit : int, default 100
+            Rows of a page at most.
+        after : str, optional
+            Id of the last row of the page before; it need not exist.
+        include : iterable of {"metadata", "embedding"}, default ("metadata",)
+            What to read of each.
+
+        Examples
+        --------
+        >>> [record.id for record in db.scroll(limit=2)]
+        ['a', 'b']
+        >>> [record.id for record in db.scroll(limit=2, after="b")]
+        ['c']
+        """
+        metadata, embedding = as_include(include)
+        limit = as_count(limit, "limit", 1, MAX_K, clip=True)
+        page = self._core.scroll("" if after is None else after, limit, metadata, embedding)
+        return [to_record(parts, metadata) for parts in page]
+
+    def count(self) -> int:
+        """Return the number of rows; ``len(db)`` is the same.
+
+        Examples
+        --------
+        >>> db.count(), len(db), "a" in db
+        (3, 3, True)
+        """
+        return self._core.count()
+
+    def contains(self, id: str) -> bool:
+        """Return whether a row with this id exists; ``id in db`` is the same."""
+        return self._core.contains(id)
+
+    def _page_of_ids(self, after: str, limit: int) -> list[str]:
+        return self._core.scroll_ids(after, limit)

@@ -1,0 +1,224 @@
+"""Settings of an opened database, and where each of them came from.
+
+A setting is looked for in this order; the first place that names it wins:
+
+1. the keyword argument of ``srvdb.open``,
+2. the environment variable (``SVDB_BUFFER_SIZE``, …),
+3. the configuration: ``config=`` (a dict, or the path of a TOML file), else ``config.toml`` in the
+   database directory,
+4. the default.
+
+An unknown ``SVDB_`` variable or configuration key is an error. What a
+database *is* (dimension, metric, mode, ``m``, ``ef_construction``) is stored with it and is no
+setting.
+
+=========================  =========  ==================================================
+setting                    default    meaning
+=========================  =========  ==================================================
+``buffer_size``            8388608    bytes that may wait in the append buffer
+``auto_flush_threshold``   1000       vectors that may wait there
+``durability``             ``"os"``   ``"memory"``, ``"os"`` or ``"disk"``
+``ef``                     100        candidates of a graph search that names none
+``background``             ``true``   link rows into the graph in the background
+=========================  =========  ==================================================
+
+The variable of a setting is its name in capitals behind ``SVDB_``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from srvdb._arrays import as_count
+from srvdb.errors import InvalidInputError, NotFoundError
+
+__all__ = ["Settings"]
+
+PREFIX = "SVDB_"
+FILE_NAME = "config.toml"
+_DURABILITIES = ("memory", "os", "disk")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What is in force, as ``Database.settings`` and ``stats()["settings"]`` show it.
+
+    Attributes
+    ----------
+    buffer_size : int
+        Bytes of rows that may wait in the append buffer, from 4096.
+    auto_flush_threshold : int
+        Vectors that may wait in the append buffer, from 1.
+    durability : {"memory", "os", "disk"}
+        What an acknowledged write has reached.
+    ef : int
+        Candidates that a graph search keeps when the call names none, 1 to 1,000,000.
+    background : bool
+        Whether rows are linked into the graph in the background.
+    sources : mapping of str to str
+        For each of the above, where it came from: ``"default"``, ``"keyword"``,
+        ``"environment SVDB_…"`` or the configuration's name.
+
+    Examples
+    --------
+    >>> settings = Settings.resolve(environ={"SVDB_BUFFER_SIZE": "65536"}, ef=50)
+    >>> settings.buffer_size, settings.ef, settings.durability
+    (65536, 50, 'os')
+    >>> settings.sources["buffer_size"], settings.sources["ef"]
+    ('environment SVDB_BUFFER_SIZE', 'keyword')
+    """
+
+    buffer_size: int = 8 << 20
+    auto_flush_threshold: int = 1000
+    durability: str = "os"
+    ef: int = 100
+    background: bool = True
+    sources: Mapping[str, str] = dataclasses.field(default_factory=dict, compare=False)
+
+    @classmethod
+    def resolve(
+        cls,
+        directory: str | os.PathLike[str] | None = None,
+        config: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+        environ: Mapping[str, str] | None = None,
+        **keywords: Any,
+    ) -> Settings:
+        """Gather the settings from all places.
+
+        Parameters
+        ----------
+        directory : path, optional
+            Database directory, whose ``config.toml`` is read when there is one.
+        config : path or dict, optional
+            Takes the place of that file.
+        environ : mapping, optional
+            The environment; ``os.environ`` when left out.
+        **keywords
+            Settings by name; None means "not given".
+
+        Raises
+        ------
+        InvalidInputError
+            An unknown name, or a value of the wrong type or out of range.
+        NotFoundError
+            ``config`` names a file that is not there.
+        """
+        values: dict[str, Any] = {}
+        sources = dict.fromkeys(_CHECKS, "default")
+
+        def take(name: str, value: Any, source: str, label: str) -> None:
+            values[name] = _CHECKS[name](value, label)
+            sources[name] = source
+
+        file_values, file_source = _configuration(directory, config)
+        for key, value in file_values.items():
+            if key not in _CHECKS:
+                raise _unknown(f"{file_source}: unknown key {key!r}", list(_CHECKS))
+            take(key, value, file_source, f"{key} in {file_source}")
+        for variable, text in _from_environment(os.environ if environ is None else environ):
+            name = variable[len(PREFIX) :].lower()
+            take(name, _parse(name, text, variable), f"environment {variable}", variable)
+        for name, value in keywords.items():
+            if value is not None:
+                take(name, value, "keyword", name)
+        return cls(**values, sources=MappingProxyType(sources))
+
+    def as_dict(self) -> dict[str, dict[str, Any]]:
+        """Return ``{name: {"value": …, "source": …}}``."""
+        return {
+            name: {"value": getattr(self, name), "source": self.sources.get(name, "default")}
+            for name in _CHECKS
+        }
+
+
+def _check_durability(value: Any, label: str) -> str:
+    if value not in _DURABILITIES:
+        raise InvalidInputError(
+            f"{label} must be one of {', '.join(map(repr, _DURABILITIES))}, got {value!r}"
+        )
+    return str(value)
+
+
+def _check_flag(value: Any, label: str) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidInputError(f"{label} must be true or false, got {value!r}")
+    return value
+
+
+_CHECKS: dict[str, Callable[[Any, str], Any]] = {
+    "buffer_size": lambda value, label: as_count(value, label, 4096, 1 << 40),
+    "auto_flush_threshold": lambda value, label: as_count(value, label, 1, 1 << 32),
+    "durability": _check_durability,
+    "ef": lambda value, label: as_count(value, label, 1, 1_000_000),
+    "background": _check_flag,
+}
+
+
+def _from_environment(environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    known = {PREFIX + name.upper() for name in _CHECKS}
+    found = [(key, value) for key, value in environ.items() if key.startswith(PREFIX)]
+    for key, _ in found:
+        if key not in known:
+            raise _unknown(f"unknown environment variable {key}", sorted(known))
+    return found
+
+
+def _parse(name: str, text: str, variable: str) -> Any:
+    """Read an environment variable's text as the setting's type."""
+    if name == "durability":
+        return text
+    if name == "background":
+        known = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+        if text.lower() not in known:
+            raise InvalidInputError(f"{variable} must be true or false, got {text!r}")
+        return known[text.lower()]
+    try:
+        return int(text)
+    except ValueError:
+        raise InvalidInputError(f"{variable} must be an integer, got {text!r}") from None
+
+
+def _configuration(
+    directory: str | os.PathLike[str] | None,
+    config: str | os.PathLike[str] | Mapping[str, Any] | None,
+) -> tuple[Mapping[str, Any], str]:
+    """Return the configuration's values and what messages call it."""
+    if isinstance(config, Mapping):
+        return config, "config"
+    if config is not None:
+        path = Path(config)
+        if not path.is_file():
+            raise NotFoundError(f"no configuration file at {path}")
+        return _read_toml(path), str(path)
+    if directory is not None:
+        path = Path(directory) / FILE_NAME
+        if path.is_file():
+            return _read_toml(path), str(path)
+    return {}, "config"
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    for module in ("tomllib", "tomli"):  # tomllib is part of Python from 3.11 on
+        try:
+            toml = importlib.import_module(module)
+        except ImportError:
+            continue
+        try:
+            values: dict[str, Any] = toml.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InvalidInputError(f"{path} is not valid TOML: {error}") from None
+        return values
+    raise InvalidInputError(
+        f"reading {path} needs Python 3.11 or newer, or the package tomli (pip install tomli); "
+        "or pass the settings as config={...}"
+    )
+
+
+def _unknown(what: str, known: list[str]) -> InvalidInputError:
+    return InvalidInputError(f"{what}; known are {', '.join(known)}")

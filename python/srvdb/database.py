@@ -1,0 +1,498 @@
+"""The database class: arguments are checked and converted here, the core does the rest."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy.typing as npt
+
+from srvdb import _batches
+from srvdb._arrays import (
+    Floats,
+    Metadata,
+    as_count,
+    as_ids,
+    as_matrix,
+    as_metadatas,
+    check_lengths,
+)
+from srvdb._native import CoreDatabase, Counter, __version__
+from srvdb._progress import Progress, Report
+from srvdb._searching import MAX_EF, MAX_THREADS, Searching
+from srvdb._verbs import as_mode
+from srvdb.config import Settings
+from srvdb.errors import DimensionError, InvalidInputError
+
+__all__ = ["Database", "open"]
+
+_MAX_DIMENSION = 65_536
+
+
+class Database(Searching):
+    """A vector database in a directory.
+
+    Opens the directory, or creates it. Safe to use from any number of threads; one process writes
+    at a time. Close it with ``close()`` or use it in a ``with`` block. In the examples ``db``
+    holds three rows, ``a``, ``b`` and ``c``, of two dimensions.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The directory.
+    dimension : int, optional
+        Components of a vector, 1 to 65,536; that of the first batch when left out.
+    mode : {"auto", "flat", "hnsw", "sq8"}, optional
+        How rows are searched: exactly while that is the faster and over a graph from then on
+        (``"auto"``, what a new database gets), always exactly, over the graph, or over 8-bit codes.
+    metric : {"cosine", "ip", "l2"}, optional
+        What a score is: cosine similarity (what a new database gets), the inner product, or minus
+        the squared Euclidean distance.
+    durability : {"os", "memory", "disk"}, optional
+        What a write has reached when it returns: the operating system (survives the end of the
+        process), this process only, or the disk (survives loss of power).
+    read_only : bool, default False
+        Read beside a writer, as of its last checkpoint.
+    config : dict or path, optional
+        Settings; see :mod:`srvdb.config`.
+    m, ef_construction : int, optional
+        Links a row of the graph aims for, and candidates while it is built; 16 and 200 in a new
+        database.
+    ef : int, optional
+        Candidates of a graph search that names none; 100 unless told.
+    buffer_size, auto_flush_threshold : int, optional
+        Bytes and rows that may wait in the append buffer.
+    background : bool, optional
+        Whether rows are linked into the graph in the background.
+    create : bool, default True
+        Whether to create what is not there.
+
+    Raises
+    ------
+    InvalidInputError, DimensionError
+        An option that is out of range, or that differs from what is stored with the database.
+    LockedError
+        Another process has it open for writing; ``.pid`` names it.
+    VersionError
+        Written by a version that this one cannot read.
+    NotFoundError
+        Absent, and not to be created.
+
+    Notes
+    -----
+    Dimension, metric, mode, ``m`` and ``ef_construction`` are stored; leave them out to take what
+    is stored.
+
+    Examples
+    --------
+    >>> with srvdb.open(path, dimension=2) as new:
+    ...     new.add(["x", "y"], [[1, 0], [0, 1]], [{"n": 1}, None])
+    ...     new.search([1, 0.1], k=1).ids
+    2
+    ['x']
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        dimension: int | None = None,
+        mode: str | None = None,
+        *,
+        metric: str | None = None,
+        durability: str | None = None,
+        read_only: bool = False,
+        config: Mapping[str, Any] | str | os.PathLike[str] | None = None,
+        m: int | None = None,
+        ef_construction: int | None = None,
+        ef: int | None = None,
+        buffer_size: int | None = None,
+        auto_flush_threshold: int | None = None,
+        background: bool | None = None,
+        create: bool = True,
+    ) -> None:
+        self.path = os.fspath(path)
+        self.settings = Settings.resolve(
+            self.path,
+            config,
+            buffer_size=buffer_size,
+            auto_flush_threshold=auto_flush_threshold,
+            durability=durability,
+            ef=ef,
+            background=background,
+        )
+        if dimension is not None:
+            dimension = as_count(dimension, "dimension", 1, _MAX_DIMENSION)
+        if m is not None:
+            m = as_count(m, "m", 2, 256)
+        if ef_construction is not None:
+            ef_construction = as_count(ef_construction, "ef_construction", 1, 100_000)
+        self._core = CoreDatabase.open(
+            os.fsencode(self.path),
+            dimension=dimension,
+            metric=metric,
+            mode=as_mode(mode),
+            m=m,
+            ef_construction=ef_construction,
+            ef=self.settings.ef,
+            durability=self.settings.durability,
+            read_only=bool(read_only),
+            create=bool(create),
+            buffer_bytes=self.settings.buffer_size,
+            flush_rows=self.settings.auto_flush_threshold,
+            background=self.settings.background,
+        )
+        self._close_at_exit()
+
+    @classmethod
+    def new_hnsw(
+        cls,
+        path: str | os.PathLike[str],
+        dimension: int = 1536,
+        m: int = 16,
+        ef_construction: int = 200,
+        ef_search: int = 50,
+    ) -> Database:
+        """Open a database of mode ``"hnsw"``; kept from earlier versions.
+
+        Examples
+        --------
+        >>> Database.new_hnsw(path, 2, m=8).stats()["mode"]
+        'hnsw'
+        """
+        return cls(path, dimension, "hnsw", m=m, ef_construction=ef_construction, ef=ef_search)
+
+    @classmethod
+    def new_scalar_quantized(
+        cls,
+        path: str | os.PathLike[str],
+        dimension: int,
+        training_vectors: npt.ArrayLike | Sequence[Sequence[float]],
+    ) -> Database:
+        """Open a database of mode ``"sq8"``; kept from earlier versions.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            The directory.
+        dimension : int
+            Components of a vector.
+        training_vectors : array_like, shape (n, dimension)
+            Checked, and then not needed: the codes are fitted to the first rows that are added.
+
+        Raises
+        ------
+        InvalidInputError
+            No training vectors.
+        DimensionError
+            Training vectors of another dimension.
+        """
+        rows = as_matrix(training_vectors, "training_vectors")
+        if not len(rows):
+            raise InvalidInputError("training_vectors must not be empty")
+        database = cls(path, dimension, "sq8")
+        try:
+            database._check_dimension(rows, "training vector")
+        except Exception:
+            database.close()
+            raise
+        return database
+
+    # ---- write -----------------------------------------------------------------------------------
+
+    def add(
+        self,
+        ids: Sequence[str],
+        embeddings: npt.ArrayLike | Sequence[Sequence[float]],
+        metadatas: Sequence[Metadata] | None = None,
+    ) -> int:
+        """Add rows, all of them or none.
+
+        Parameters
+        ----------
+        ids : sequence of str
+            1 to 511 bytes of UTF-8 each.
+        embeddings : array_like, shape (n, dimension)
+            Any float or integer dtype; a float32 C-contiguous array is read in place.
+        metadatas : sequence of dict, str or None, optional
+            A dict, or a JSON object as text, for each row; at most 1 MiB each.
+
+        Returns
+        -------
+        int
+            Rows added.
+
+        Raises
+        ------
+        DuplicateIdError
+            An id exists already, or stands twice in the batch.
+        DimensionError
+            Vectors of another dimension.
+        InvalidInputError
+            NaN or infinity, a bad id, broken JSON, lengths that differ, or more than 100,000 rows
+            or 64 MiB (see ``add_batch``).
+
+        Examples
+        --------
+        >>> db.add(ids=["d"], embeddings=[[0.0, 2.0]], metadatas=['{"year": 2026}'])
+        1
+        """
+        ids, rows, metadatas = self._check(ids, embeddings, metadatas)
+        return self._core.write(ids, rows, metadatas, False) if ids else 0
+
+    def upsert(
+        self,
+        ids: Sequence[str],
+        embeddings: npt.ArrayLike | Sequence[Sequence[float]],
+        metadatas: Sequence[Metadata] | None = None,
+    ) -> int:
+        """Add rows, replacing those whose ids exist; all of them or none.
+
+        Of several equal ids in the batch the last wins. Parameters and errors are those of ``add``,
+        without DuplicateIdError.
+
+        Returns
+        -------
+        int
+            Rows in the batch.
+
+        Examples
+        --------
+        >>> db.upsert(["a"], [[0.5, 0.5]], [{"year": 2027}])
+        1
+        >>> db.get("a"), len(db)
+        ('{"year": 2027}', 3)
+        """
+        ids, rows, metadatas = self._check(ids, embeddings, metadatas)
+        return self._core.write(ids, rows, metadatas, True) if ids else 0
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Remove rows for good; unknown ids are ignored.
+
+        Returns
+        -------
+        int
+            Rows removed.
+
+        Examples
+        --------
+        >>> db.delete(["a", "nobody"])
+        1
+        """
+        return self._core.remove(as_ids(ids))
+
+    def add_batch(
+        self,
+        ids: Any,
+        embeddings: Any = None,
+        metadatas: Any = None,
+        *,
+        upsert: bool = False,
+        progress: bool | Report = False,
+        threads: int = 1,
+    ) -> int:
+        """Add any number of rows, in pieces that are each applied wholly or not at all.
+
+        Parameters
+        ----------
+        ids : sequence of str, or iterable
+            With ``embeddings``: as for ``add``, of any length. Without: an iterable of
+            ``(id, vector[, metadata])``, or of pieces ``(ids, embeddings[, metadatas])``.
+        embeddings, metadatas : optional
+            As for ``add``.
+        upsert : bool, default False
+            Replace rows whose ids exist, instead of refusing them.
+        progress : bool or callable, default False
+            True draws a bar on stderr; a callable gets ``(rows done, rows in all or None)``.
+        threads : int, default 1
+            With two or more (0: all processors) input that is not float32 yet is converted beside
+            the writing.
+
+        Returns
+        -------
+        int
+            Rows added.
+
+        Raises
+        ------
+        SrvDBError
+            As ``add``. Its attribute ``added`` says how many rows were added before; so it does
+            on a KeyboardInterrupt. The rows of the refused piece are not.
+
+        Examples
+        --------
+        >>> db.add_batch((f"row-{i}", [i, 1.0], {"i": i}) for i in range(1000))
+        1000
+        """
+        counter = Counter()
+        threads = as_count(threads, "threads", 0, MAX_THREADS)
+        total = _batches.input_length(ids) if embeddings is not None else None
+        try:
+            with Progress(progress, "adding", total) as bar:
+                for piece in _batches.pieces(ids, embeddings, metadatas, threads):
+                    self._write_piece(piece, upsert, counter, bar)
+        except BaseException as error:
+            _batches.note_added(error, counter.rows)
+            raise
+        return counter.rows
+
+    def _write_piece(
+        self, piece: _batches.Piece, upsert: bool, counter: Counter, bar: Progress
+    ) -> None:
+        n = len(piece.ids)
+        if not n:
+            return
+        check_lengths(piece.ids, piece.rows, piece.metadatas)
+        window = min(_batches.WINDOW_ROWS, self._core.chunk_rows(max(1, piece.rows.shape[1])))
+        start = 0
+        while start < n:
+            start += self._core.write_window(
+                piece.ids,
+                piece.rows,
+                piece.metadatas,
+                upsert,
+                start,
+                window,
+                _batches.WINDOW_BYTES,
+                piece.first_item,
+                counter,
+            )
+            bar.update(counter.rows)
+
+    # ---- keep ------------------------------------------------------------------------------------
+
+    def persist(self) -> None:
+        """Return when everything written so far is on disk, whatever the durability."""
+        self._core.persist()
+
+    def close(self) -> None:
+        """Wait for running calls, write what waits, and release the directory; twice is fine."""
+        self._core.close()
+
+    # ---- index -----------------------------------------------------------------------------------
+
+    def optimize(self, *, progress: bool | Report = False, threads: int = 0) -> None:
+        """Wait until every row that is there now is linked into the graph.
+
+        Searches are complete without it; it makes them fast at once. Ctrl-C stops it and keeps
+        what is linked.
+
+        Parameters
+        ----------
+        progress : bool or callable, default False
+            True draws a bar on stderr; a callable gets ``(rows done, rows in all)``.
+        threads : int, default 0
+            Threads to use; 0 for all processors.
+
+        Examples
+        --------
+        >>> db.optimize()
+        """
+        threads = as_count(threads, "threads", 0, MAX_THREADS)
+        with Progress(progress, "linking") as bar:
+            self._core.optimize(threads, bar.update if bar.wanted else None)
+
+    def set_mode(self, mode: str) -> None:
+        """Change how rows are searched; stored with the database.
+
+        Parameters
+        ----------
+        mode : {"auto", "flat", "hnsw", "sq8"}
+            See the class.
+        """
+        self._core.set_mode(as_mode(mode) or "auto")
+
+    def set_ef_search(self, ef: int) -> None:
+        """Change the candidates of graph searches that name no ``ef``; for this handle only."""
+        self._core.set_ef(as_count(ef, "ef", 1, MAX_EF))
+
+    # ---- look ------------------------------------------------------------------------------------
+
+    def stats(self) -> dict[str, Any]:
+        """Return what the database is, how far its index is, and what settings are in force.
+
+        Returns
+        -------
+        dict
+            ``dimension`` (None before the first batch), ``metric``, ``mode``, ``searching`` (what a
+            search does now), ``count``, ``linked_rows`` and ``unlinked_rows`` of the graph,
+            ``disk_bytes``, ``simd``, ``settings`` (value and source of each), and more.
+
+        Examples
+        --------
+        >>> stats = db.stats()
+        >>> stats["count"], stats["metric"], stats["settings"]["durability"]
+        (3, 'cosine', {'value': 'os', 'source': 'default'})
+        """
+        stats = self._core.stats()
+        stats["dimension"] = stats["dimension"] or None
+        stats["unlinked_rows"] = stats["rows"] - stats["linked_rows"]
+        settings = self.settings.as_dict()
+        for name, entry in settings.items():
+            if name in stats and stats[name] != entry["value"]:
+                # Changed since (ef), or decided by an earlier opening in this process.
+                settings[name] = {"value": stats[name], "source": "this process"}
+        stats["settings"] = settings
+        stats["version"] = __version__
+        return stats
+
+    # ---- arguments -------------------------------------------------------------------------------
+
+    def _check(
+        self, ids: Any, embeddings: Any, metadatas: Any
+    ) -> tuple[list[str] | tuple[str, ...], Floats, list[Metadata] | tuple[Metadata, ...] | None]:
+        ids = as_ids(ids)
+        rows = as_matrix(embeddings, "embeddings")
+        metadatas = as_metadatas(metadatas)
+        check_lengths(ids, rows, metadatas)
+        return ids, rows, metadatas
+
+    def _check_dimension(self, rows: Floats, name: str) -> None:
+        dimension = self.stats()["dimension"]
+        if rows.shape[1] != dimension:
+            raise DimensionError(f"expected {name}s of dimension {dimension}, got {rows.shape[1]}")
+
+
+def open(  # noqa: A001 (srvdb.open is the front door)
+    path: str | os.PathLike[str],
+    *,
+    dimension: int | None = None,
+    metric: str | None = None,
+    mode: str | None = None,
+    durability: str | None = None,
+    read_only: bool = False,
+    config: Mapping[str, Any] | str | os.PathLike[str] | None = None,
+    m: int | None = None,
+    ef_construction: int | None = None,
+    ef: int | None = None,
+    buffer_size: int | None = None,
+    auto_flush_threshold: int | None = None,
+    background: bool | None = None,
+    create: bool = True,
+) -> Database:
+    """Open a database, or create it; the parameters are those of :class:`Database`.
+
+    Examples
+    --------
+    >>> with srvdb.open(path, metric="l2") as new:
+    ...     new.add(["x"], [[3.0, 4.0]])
+    ...     new.search([0.0, 0.0])[0].distance
+    1
+    25.0
+    """
+    return Database(
+        path,
+        dimension,
+        mode,
+        metric=metric,
+        durability=durability,
+        read_only=read_only,
+        config=config,
+        m=m,
+        ef_construction=ef_construction,
+        ef=ef,
+        buffer_size=buffer_size,
+        auto_flush_threshold=auto_flush_threshold,
+        background=background,
+        create=create,
+    )

@@ -1,0 +1,155 @@
+"""What reading returns: :class:`Hit`, :class:`Hits` and :class:`Record`."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from srvdb._native import Hit
+from srvdb.errors import InvalidInputError, SrvDBError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Hit", "Hits", "Record"]
+
+_LONGEST_CELL = 160
+
+
+class Hits(list[Hit]):
+    """The answer to one query: a list of :class:`Hit`, best first, equal scores in id order.
+
+    Shown as a table in Jupyter.
+
+    Examples
+    --------
+    >>> hits = db.search([1.0, 0.0], k=2)
+    >>> [(id, round(score, 3)) for id, score in hits]
+    [('a', 1.0), ('c', 0.707)]
+    >>> hits[0].metadata
+    {'year': 2024}
+    >>> hits.ids
+    ['a', 'c']
+    """
+
+    __slots__ = ()
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids, best first."""
+        return [hit[0] for hit in self]
+
+    @property
+    def scores(self) -> npt.NDArray[np.float64]:
+        """The scores, best first, float64, shape ``(k,)``; higher is better."""
+        return np.array([hit[1] for hit in self], dtype=np.float64)
+
+    def to_pandas(self, *, metadata: bool = True) -> pd.DataFrame:
+        """Return a table with a row for each hit, best first.
+
+        Parameters
+        ----------
+        metadata : bool, default True
+            Whether to add a column for each metadata field; one that is called like a column of the
+            hit itself becomes ``metadata.<name>``.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns ``id``, ``score``, ``distance``, then the metadata.
+
+        Raises
+        ------
+        ImportError
+            pandas is not installed.
+
+        Examples
+        --------
+        >>> print(db.search([1.0, 0.0], k=2).to_pandas()[["id", "year"]].to_string())
+          id  year
+        0  a  2024
+        1  c  2025
+        """
+        try:
+            import pandas as pd
+        except ImportError:
+            raise ImportError("Hits.to_pandas() needs pandas: pip install pandas") from None
+        rows = []
+        for hit in self:
+            row: dict[str, Any] = {"id": hit.id, "score": hit.score, "distance": hit.distance}
+            for key, value in (hit.metadata or {}).items() if metadata else ():
+                row[f"metadata.{key}" if key in ("id", "score", "distance") else key] = value
+            rows.append(row)
+        return pd.DataFrame(rows, columns=None if rows else ["id", "score", "distance"])
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for rank, hit in enumerate(self, start=1):
+            try:
+                metadata = json.dumps(hit.metadata, ensure_ascii=False)
+            except SrvDBError:  # the database is closed
+                metadata = ""
+            if len(metadata) > _LONGEST_CELL:
+                metadata = metadata[: _LONGEST_CELL - 1] + "…"
+            rows.append((str(rank), hit.id, f"{hit.score:.6g}", metadata))
+        return to_html(("", "id", "score", "metadata"), rows)
+
+
+class Record(NamedTuple):
+    """One stored row, as ``get_records`` and ``scroll`` give it.
+
+    Attributes
+    ----------
+    id : str
+        Its id.
+    metadata : dict or None
+        Its metadata; None when not asked for.
+    embedding : numpy.ndarray or None
+        Its vector, float32, shape ``(dimension,)``; None when not asked for.
+    """
+
+    id: str
+    metadata: dict[str, Any] | None = None
+    embedding: npt.NDArray[np.float32] | None = None
+
+
+def to_record(
+    parts: tuple[str, str | None, npt.NDArray[np.float32] | None], with_metadata: bool
+) -> Record:
+    """Make a Record of what the core returned."""
+    id, text, embedding = parts
+    return Record(id, json.loads(text) if with_metadata and text else None, embedding)
+
+
+def as_include(include: Iterable[str]) -> tuple[bool, bool]:
+    """Return whether metadata and embedding were asked for.
+
+    Raises
+    ------
+    InvalidInputError
+        A name other than these two.
+    """
+    if include == ():
+        return False, False
+    names = (include,) if isinstance(include, str) else tuple(include)
+    for name in names:
+        if name not in ("metadata", "embedding"):
+            raise InvalidInputError(f'include takes "metadata" and "embedding", got {name!r}')
+    return "metadata" in names, "embedding" in names
+
+
+def to_html(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Return a plain HTML table with everything escaped."""
+    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
+    body = "".join(
+        "<tr>"
+        + "".join(f'<td style="text-align:left">{html.escape(cell)}</td>' for cell in row)
+        + "</tr>"
+        for row in rows
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
