@@ -1,0 +1,223 @@
+#include "srvdb/index/flat.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <optional>
+
+#include "srvdb/base/scheduler.h"
+#include "srvdb/distance/margin.h"
+#include "srvdb/index/top_k.h"
+#include "srvdb/simd/dispatch.h"
+
+namespace srvdb {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr std::size_t kChunkBytes = std::size_t{1} << 20;  // of rows: the unit handed to a thread
+constexpr std::size_t kBlockRows = 256;                    // scores held at one time
+constexpr double kSmallNorm = 0x1p-60;  // below it a product may underflow: scored exactly
+
+float round_down(double value) noexcept {
+  const auto nearest = static_cast<float>(value);
+  return nearest <= value ? nearest : std::nextafter(nearest, -kInfinity);
+}
+
+// Largest norm bound of [first, last).
+float largest_norm(const RowsView& rows, Row first, Row last) noexcept {
+  float largest = 0;
+  for (Row r = first; r < last; ++r) largest = std::max(largest, rows.norm_bound(r));
+  return largest;
+}
+
+// Computed squared distances above this belong to rows that are farther than `distance` for
+// certain: solves c - l2_margin(c) > distance for c (the margin is linear in c).
+float l2_limit(std::size_t dim, double distance) noexcept {
+  const double fixed = l2_margin(dim, 0);
+  const double slope = (l2_margin(dim, 1) - fixed) * (1 + 1e-6);
+  const double limit = (distance + fixed) / (1 - slope) * (1 + 1e-12);
+  if (!(limit < 0x1p125)) return kInfinity;
+  return std::nextafter(static_cast<float>(limit), kInfinity);
+}
+
+// The float32 pass of one query over blocks of rows.
+class Scan {
+ public:
+  Scan(const RowsView& rows, Metric metric, const float* query)
+      : rows_(rows), metric_(metric), query_(query), kernels_(simd::kernels()) {}
+
+  // Offers every row of [first, last) that can reach the threshold. Rows are contiguous.
+  void block(Row first, Row last, ExactTopK& top) {
+    rows_.verify(first, last);
+    for (Row at = first; at < last;) {
+      const Row end = static_cast<Row>(std::min<std::size_t>(last, at + kBlockRows));
+      const std::size_t hits = select(at, end - at, top);
+      for (std::size_t i = 0; i < hits; ++i) top.offer(at + picked_[i]);
+      at = end;
+    }
+  }
+
+ private:
+  std::size_t select(Row first, std::size_t n, const ExactTopK& top) noexcept {
+    const std::size_t dim = rows_.dim;
+    const float* data = rows_.row(first);
+    const auto last = static_cast<Row>(first + n);
+    if (metric_ == Metric::kL2) {
+      kernels_.l2sq_f32_rows(query_, data, dim, n, dim, scores_);
+      return kernels_.select_not_above_f32(scores_, n, l2_limit(dim, -top.threshold()), picked_);
+    }
+    kernels_.dot_f32_rows(query_, data, dim, n, dim, scores_);
+    const double largest = largest_norm(rows_, first, last);
+    const double norm = top.query_norm() * (1 + 1e-9);
+    const double margin = dot_margin(dim, norm, largest);
+    if (metric_ == Metric::kIp) {
+      const float limit = round_down(top.threshold() - margin * (1 + 1e-6));
+      return kernels_.select_not_below_f32(scores_, n, limit, picked_);
+    }
+    if (!(margin < 0x1p126) || norm < kSmallNorm) return take_all(n);
+    for (std::size_t i = 0; i < n; ++i) {
+      const float bound = rows_.norm_bound(static_cast<Row>(first + i));
+      scores_[i] = bound < kSmallNorm
+                       ? std::numeric_limits<float>::quiet_NaN()
+                       : static_cast<float>(static_cast<double>(scores_[i]) / (norm * bound));
+    }
+    // Twice the margin for underflow, which kSmallNorm keeps below it, and the rounding of norms.
+    const double cosine_margin = 2 * dot_margin(dim, 1, 1) + 0x1p-20;
+    const float limit = round_down(top.threshold() - cosine_margin);
+    return kernels_.select_not_below_f32(scores_, n, limit, picked_);
+  }
+  std::size_t take_all(std::size_t n) noexcept {
+    for (std::size_t i = 0; i < n; ++i) picked_[i] = static_cast<std::uint32_t>(i);
+    return n;
+  }
+
+  const RowsView& rows_;
+  Metric metric_;
+  const float* query_;
+  const simd::Kernels& kernels_;
+  alignas(64) float scores_[kBlockRows];
+  alignas(64) std::uint32_t picked_[kBlockRows];
+};
+
+// The searched rows cut into chunks for threads; no chunk crosses from the file into the buffer.
+struct Chunks {
+  Row first;
+  Row last;
+  Row size;
+  std::size_t count() const noexcept {
+    return first >= last ? 0 : (std::size_t{last} - first + size - 1) / size;
+  }
+  // Calls body(begin, end) for the one or two contiguous parts of a chunk.
+  template <typename Body>
+  void parts(std::size_t chunk, const RowsView& rows, const Body& body) const {
+    const auto begin = static_cast<Row>(first + chunk * size);
+    const auto end = static_cast<Row>(std::min<std::size_t>(last, std::size_t{begin} + size));
+    const Row middle = std::min(end, rows.contiguous_end(begin));
+    body(begin, middle);
+    if (middle < end) body(middle, end);
+  }
+};
+
+Chunks chunks_of(const RowsView& rows, const FlatOptions& options, std::size_t row_bytes) {
+  const std::size_t size = std::clamp<std::size_t>(kChunkBytes / row_bytes, 16, 65536);
+  return {options.first, std::min(options.last, rows.rows), static_cast<Row>(size)};
+}
+
+std::size_t threads_for(const FlatOptions& options, std::size_t work) {
+  const std::size_t threads = options.threads == 0 ? default_threads() : options.threads;
+  return std::clamp<std::size_t>(threads, 1, std::max<std::size_t>(work, 1));
+}
+
+}  // namespace
+
+std::vector<ScoredRow> flat_search(const RowsView& rows, Metric metric, const float* query,
+                                   const FlatOptions& options) {
+  const Chunks chunks = chunks_of(rows, options, rows.dim * sizeof(float));
+  if (options.k == 0 || chunks.count() == 0) return {};
+  const std::size_t threads = threads_for(options, chunks.count());
+  const std::size_t k = std::min<std::size_t>(options.k, chunks.last - chunks.first);
+  std::vector<ExactTopK> tops(threads, ExactTopK(rows, metric, query, k, options.excluded));
+  parallel_for(chunks.count(), 1, threads, options.interrupt,
+               [&](std::size_t chunk, std::size_t worker) {
+                 Scan scan(rows, metric, query);
+                 chunks.parts(chunk, rows,
+                              [&](Row first, Row last) { scan.block(first, last, tops[worker]); });
+               });
+  for (std::size_t t = 1; t < threads; ++t) tops[0].merge(tops[t]);
+  return tops[0].take();
+}
+
+std::vector<ScoredRow> code_search(const RowsView& rows, const CodesView& codes,
+                                   const ScalarQuantizer& quantizer, Metric metric,
+                                   const float* query, double refine, const FlatOptions& options) {
+  FlatOptions within = options;
+  within.last = std::min({options.last, rows.rows, codes.rows});
+  const Chunks chunks = chunks_of(rows, within, codes.stride);
+  if (options.k == 0 || chunks.count() == 0) return {};
+  const std::size_t threads = threads_for(options, chunks.count());
+  const std::size_t range = chunks.last - chunks.first;
+  const std::size_t k = std::min(options.k, range);
+  const double wanted = std::ceil(std::max(refine, 1.0) * static_cast<double>(k));
+  const std::size_t kept =
+      wanted < static_cast<double>(range) ? static_cast<std::size_t>(wanted) : range;
+  CodeQuery prepared;
+  quantizer.prepare(query, prepared);
+  const CodeDistance distance(prepared);
+  const simd::Kernels& kernels = simd::kernels();
+  std::vector<KeyTopK> tops(threads, KeyTopK(kept));
+  parallel_for(
+      chunks.count(), 1, threads, options.interrupt, [&](std::size_t chunk, std::size_t worker) {
+        std::int32_t keys[kBlockRows];
+        std::uint32_t picked[kBlockRows];
+        KeyTopK& top = tops[worker];
+        const auto begin = static_cast<Row>(chunks.first + chunk * chunks.size);
+        const auto end =
+            static_cast<Row>(std::min<std::size_t>(chunks.last, std::size_t{begin} + chunks.size));
+        codes.verify(begin, end);
+        for (Row at = begin; at < end;) {
+          const auto n = static_cast<Row>(std::min<std::size_t>(kBlockRows, end - at));
+          distance.keys_rows(codes.code(at), n, keys);
+          const std::size_t hits = kernels.select_not_above_i32(keys, n, top.threshold(), picked);
+          for (std::size_t i = 0; i < hits; ++i) {
+            const Row row = at + picked[i];
+            if (options.excluded != nullptr && options.excluded->test(row)) continue;
+            top.offer(keys[picked[i]], row);
+          }
+          at += n;
+        }
+      });
+  for (std::size_t t = 1; t < threads; ++t) {
+    for (const auto& entry : tops[t].settle()) tops[0].offer(entry.key, entry.row);
+  }
+  std::vector<Row> candidates;
+  for (const auto& entry : tops[0].settle()) candidates.push_back(entry.row);
+  return rescore(rows, metric, query, candidates, k);
+}
+
+std::vector<ScoredRow> rescore(const RowsView& rows, Metric metric, const float* query,
+                               std::span<const Row> candidates, std::size_t k) {
+  constexpr std::size_t kAhead = 8;         // rows on their way from memory
+  constexpr std::size_t kAheadBytes = 512;  // of each; the processor fetches the rest by itself
+  const ExactScorer scorer(metric, query, rows.dim);
+  const std::size_t n = candidates.size();
+  const auto fetch = [&](std::size_t i) {
+    const auto* at = reinterpret_cast<const char*>(rows.row(candidates[i]));
+    const std::size_t bytes = std::min(rows.dim * sizeof(float), kAheadBytes);
+    for (std::size_t b = 0; b < bytes; b += 64) __builtin_prefetch(at + b);
+  };
+  for (std::size_t i = 0; i < std::min(n, kAhead); ++i) fetch(i);
+  std::vector<ScoredRow> scored;
+  scored.reserve(n);
+  for (std::size_t i = 0; i < n; ++i) {
+    if (i + kAhead < n) fetch(i + kAhead);
+    rows.verify(candidates[i]);
+    scored.push_back({scorer.score(rows.row(candidates[i])), candidates[i]});
+  }
+  const std::size_t kept = std::min(k, n);
+  std::partial_sort(scored.begin(), scored.begin() + static_cast<std::ptrdiff_t>(kept),
+                    scored.end(), better);
+  scored.resize(kept);
+  return scored;
+}
+
+}  // namespace srvdb

@@ -1,0 +1,220 @@
+// flat_search_batch: tiles of queries against tiles of rows (flat.h says what it promises).
+//
+// Rows are taken block by block; a block is packed once for a group of queries and stays in the L2
+// cache while all tiles of the group pass over it. The first blocks are small and grow, so that
+// the thresholds are good before many rows have been seen.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "srvdb/base/aligned.h"
+#include "srvdb/base/scheduler.h"
+#include "srvdb/distance/margin.h"
+#include "srvdb/index/flat.h"
+#include "srvdb/index/top_k.h"
+#include "srvdb/simd/dispatch.h"
+
+namespace srvdb {
+namespace {
+
+constexpr std::size_t kPanelBytes = std::size_t{512} << 10;  // packed rows held at one time
+constexpr std::size_t kResultBytes = std::size_t{64} << 20;  // of candidates, all queries together
+constexpr std::size_t kFirstRows = 64;
+constexpr std::size_t kMaxRowsAtOnce = 4096;  // between two looks at the interrupt
+constexpr std::size_t kFewQueries = 3;        // up to these are faster one by one
+
+// Norm bounds are rounded up by at most 1.5 units of float32 beyond the true norm: what that adds
+// to a margin, relatively (on a norm) and for half a square.
+constexpr double kNormSlack = 0x1p-21;
+
+float round_down(double value) noexcept {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  const auto nearest = static_cast<float>(value);
+  return nearest <= value ? nearest : std::nextafter(nearest, -kInfinity);
+}
+
+// A range of the queries with everything one worker needs for it.
+class QueryGroup {
+ public:
+  QueryGroup(const RowsView& rows, Metric metric, const float* queries, std::size_t n,
+             std::size_t k, const RowBitmap* excluded)
+      : rows_(rows), metric_(metric), kernels_(simd::kernels()), n_(n) {
+    const std::size_t tile = kernels_.tile_queries;
+    panel_floats_ = round_up(rows.dim * tile, 16);
+    panels_.reset((n + tile - 1) / tile * panel_floats_);
+    thresholds_.assign(n, 0);
+    for (std::size_t q = 0; q < n; ++q) {
+      tops_.emplace_back(rows, metric, queries + q * rows.dim, k, excluded);
+    }
+    for (std::size_t q = 0; q < n; q += tile) {
+      pack(queries, q, std::min(tile, n - q), panels_.data() + q / tile * panel_floats_);
+    }
+    hits_.resize(tile * kernels_.tile_rows);
+    block_rows_ = std::max<std::size_t>(1, kPanelBytes / (rows.dim * 4 * kernels_.tile_rows)) *
+                  kernels_.tile_rows;
+  }
+
+  // All queries of the group against [first, last), which is contiguous and verified.
+  void scan(Row first, Row last) {
+    for (Row at = first; at < last;) {
+      const auto end = static_cast<Row>(std::min<std::size_t>(last, at + block_rows_));
+      pack_block(at, end);
+      update_thresholds();
+      for (std::size_t q = 0; q < n_; q += kernels_.tile_queries) {
+        const std::size_t n = std::min(kernels_.tile_queries, n_ - q);
+        for (Row row = at; row < end; row += static_cast<Row>(kernels_.tile_rows)) {
+          tile(q, n, at, row, end);
+        }
+      }
+      at = end;
+    }
+  }
+  // Scores what waits, so that the next block meets good thresholds.
+  void settle() {
+    for (ExactTopK& top : tops_) top.settle();
+  }
+  std::vector<ScoredRow> take(std::size_t q) { return tops_[q].take(); }
+
+ private:
+  void pack(const float* queries, std::size_t q, std::size_t n, float* panel) {
+    std::vector<const float*> at;
+    std::vector<float> scales;
+    for (std::size_t i = 0; i < n; ++i) {
+      at.push_back(queries + (q + i) * rows_.dim);
+      scales.push_back(tile_scale(tops_[q + i].query_norm()));
+    }
+    kernels_.pack_queries(at.data(), n, rows_.dim,
+                          metric_ == Metric::kCosine ? scales.data() : nullptr, panel);
+  }
+
+  void pack_block(Row first, Row last) {
+    const std::size_t tile = kernels_.tile_rows;
+    row_floats_ = round_up(rows_.dim * tile, 16);
+    const std::size_t panels = (std::size_t{last} - first + tile - 1) / tile;
+    if (block_.size() < panels * row_floats_) block_.reset(panels * row_floats_);
+    extra_.assign(panels * tile, 0);
+    largest_norm_ = 0;
+    std::vector<const float*> at(tile);
+    for (std::size_t p = 0; p < panels; ++p) {
+      const auto row = static_cast<Row>(first + p * tile);
+      const std::size_t n = std::min<std::size_t>(tile, last - row);
+      float* const extra = extra_.data() + p * tile;
+      for (std::size_t i = 0; i < n; ++i) {
+        const auto r = static_cast<Row>(row + i);
+        const float norm = rows_.norm_bound(r);
+        at[i] = rows_.row(r);
+        largest_norm_ = std::max(largest_norm_, norm);
+        if (metric_ == Metric::kCosine) extra[i] = tile_scale(norm);
+        if (metric_ == Metric::kL2) extra[i] = static_cast<float>(-0.5 * norm * double{norm});
+      }
+      kernels_.pack_rows(at.data(), n, rows_.dim, metric_ == Metric::kCosine ? extra : nullptr,
+                         block_.data() + p * row_floats_);
+    }
+  }
+
+  // What the tile's score must reach; rows of the block below it cannot be in the answer.
+  void update_thresholds() {
+    const double norm = largest_norm_;
+    for (std::size_t q = 0; q < n_; ++q) {
+      const double wanted = tops_[q].threshold();
+      const double query_norm = tops_[q].query_norm() * (1 + 1e-9);
+      double limit = 0;
+      if (metric_ == Metric::kCosine) {
+        limit = wanted - (tile_cosine_margin(rows_.dim) + kNormSlack);
+      } else if (metric_ == Metric::kIp) {
+        limit = wanted - dot_margin(rows_.dim, query_norm, norm) * (1 + 1e-6);
+      } else {
+        const double margin =
+            tile_l2_margin(rows_.dim, query_norm, norm) + kNormSlack * norm * norm;
+        const double square = query_norm * query_norm;
+        limit = (square + wanted) / 2 - margin - 1e-8 * square;
+      }
+      thresholds_[q] = round_down(limit);
+    }
+  }
+
+  void tile(std::size_t q, std::size_t n, Row block_first, Row row, Row last) {
+    const std::size_t panel = (row - block_first) / kernels_.tile_rows;
+    const std::size_t rows = std::min<std::size_t>(kernels_.tile_rows, last - row);
+    const float* bias =
+        metric_ == Metric::kL2 ? extra_.data() + panel * kernels_.tile_rows : nullptr;
+    const std::size_t hits =
+        kernels_.tile_dot(block_.data() + panel * row_floats_, bias, rows,
+                          panels_.data() + q / kernels_.tile_queries * panel_floats_,
+                          thresholds_.data() + q, n, rows_.dim, hits_.data());
+    for (std::size_t i = 0; i < hits; ++i) {
+      tops_[q + hits_[i].query].offer(row + hits_[i].row);
+    }
+  }
+
+  const RowsView& rows_;
+  Metric metric_;
+  const simd::Kernels& kernels_;
+  std::size_t n_;
+  std::size_t panel_floats_ = 0;  // of one tile of queries
+  std::size_t row_floats_ = 0;    // of one tile of rows
+  std::size_t block_rows_ = 0;
+  float largest_norm_ = 0;         // of the packed block
+  AlignedBuffer<float> panels_;    // queries
+  AlignedBuffer<float> block_;     // rows
+  std::vector<float> extra_;       // a scale (cosine) or a bias (l2) for each row of the block
+  std::vector<float> thresholds_;  // one a query
+  std::vector<ExactTopK> tops_;    // one a query
+  std::vector<simd::TileHit> hits_;
+};
+
+// Cuts n queries into groups of at most `size`, one after the other or on several threads.
+void search_groups(const RowsView& rows, Metric metric, const float* queries, std::size_t n,
+                   std::size_t k, const FlatOptions& options, std::size_t threads,
+                   std::vector<ScoredRow>* out) {
+  const Row end = std::min(options.last, rows.rows);
+  const std::size_t size = (n + threads - 1) / threads;
+  std::vector<QueryGroup> groups;
+  groups.reserve(threads);
+  for (std::size_t q = 0; q < n; q += size) {
+    groups.emplace_back(rows, metric, queries + q * rows.dim, std::min(size, n - q), k,
+                        options.excluded);
+  }
+  std::size_t step = kFirstRows;
+  for (Row at = options.first; at < end;) {
+    const auto last = static_cast<Row>(
+        std::min<std::size_t>({end, rows.contiguous_end(at), std::size_t{at} + step}));
+    rows.verify(at, last);
+    const bool growing = step < kMaxRowsAtOnce;
+    parallel_for(groups.size(), 1, threads, options.interrupt, [&](std::size_t g, std::size_t) {
+      groups[g].scan(at, last);
+      if (growing) groups[g].settle();
+    });
+    step = std::min(step * 2, kMaxRowsAtOnce);
+    at = last;
+  }
+  for (std::size_t q = 0; q < n; ++q) out[q] = groups[q / size].take(q % size);
+}
+
+}  // namespace
+
+std::vector<std::vector<ScoredRow>> flat_search_batch(const RowsView& rows, Metric metric,
+                                                      const float* queries, std::size_t n,
+                                                      const FlatOptions& options) {
+  std::vector<std::vector<ScoredRow>> out(n);
+  const Row end = std::min(options.last, rows.rows);
+  if (options.k == 0 || options.first >= end) return out;
+  if (n <= kFewQueries) {
+    for (std::size_t q = 0; q < n; ++q) {
+      out[q] = flat_search(rows, metric, queries + q * rows.dim, options);
+    }
+    return out;
+  }
+  const std::size_t k = std::min<std::size_t>(options.k, end - options.first);
+  const std::size_t threads = options.threads == 0 ? default_threads() : options.threads;
+  const std::size_t query_bytes = (k + 256) * (2 * sizeof(ScoredRow) + sizeof(Row));
+  const std::size_t at_once = std::max<std::size_t>(kResultBytes / query_bytes, 16);
+  for (std::size_t q = 0; q < n; q += at_once) {
+    const std::size_t count = std::min(at_once, n - q);
+    search_groups(rows, metric, queries + q * rows.dim, count, k, options,
+                  std::clamp<std::size_t>(threads, 1, count), out.data() + q);
+  }
+  return out;
+}
+
+}  // namespace srvdb

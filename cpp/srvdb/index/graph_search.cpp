@@ -1,0 +1,195 @@
+#include "srvdb/index/graph_search.h"
+
+#include <algorithm>
+
+#include "srvdb/index/flat.h"
+#include "srvdb/index/walk_scratch.h"
+
+namespace srvdb {
+namespace {
+
+constexpr std::size_t kVisitedPerEf = 16;  // rows seen by a walk for each place of its pool, about
+
+void prefetch_lines(const void* at, std::size_t bytes) noexcept {
+  for (std::size_t i = 0; i < bytes; i += 64) __builtin_prefetch(static_cast<const char*>(at) + i);
+}
+
+// One walk: borrowed inputs and scratch.
+template <bool kFiltered>
+class Walk {
+ public:
+  Walk(const Graph& graph, const CodesView& codes, const CodeDistance& query, Row limit,
+       const WalkOptions& options, WalkScratch& scratch)
+      : graph_(graph),
+        codes_(codes),
+        query_(query),
+        limit_(limit),
+        linked_(graph.mapped() ? graph.linked() : kMaxGraphRows),
+        scratch_(scratch),
+        pool_(scratch.pool, options.ef, options.excluded) {
+    scratch_.visited.clear(options.ef * kVisitedPerEf + 512);
+    const std::size_t batch = std::max<std::size_t>(graph.params().bound(), kMaxEntries);
+    if (scratch_.ids.size() < batch) scratch_.ids.resize(batch);
+    if (scratch_.keys.size() < batch) scratch_.keys.resize(batch);
+  }
+
+  WalkEnd run(std::vector<Neighbor>& out, const RowBitmap* excluded) {
+    enter();
+    Row row = 0;
+    while (pool_.next(row)) {
+      if (!expand(row)) return WalkEnd::kDamaged;
+    }
+    for (std::size_t i = 0; i < pool_.size(); ++i) {
+      if (kFiltered && excluded->test(pool_.row(i))) continue;
+      out.push_back({pool_.key(i), pool_.row(i)});
+    }
+    return pool_.truncated() ? WalkEnd::kTruncated : WalkEnd::kComplete;
+  }
+
+ private:
+  static constexpr std::size_t kMaxEntries = 512;
+  static constexpr std::size_t kSeeds = 8;
+
+  // Starts from the best of the entry table: rows evenly spaced over [0, limit).
+  void enter() {
+    const std::size_t n = entry_count(limit_);
+    Row* const ids = scratch_.ids.data();
+    for (std::size_t i = 0; i < n; ++i) ids[i] = static_cast<Row>(std::uint64_t{limit_} * i / n);
+    measure(n);
+    std::int32_t* const keys = scratch_.keys.data();
+    for (std::size_t i = 0; i < n; ++i) {
+      if (i < kSeeds || keys[i] < seed_threshold(i)) seed(i);
+    }
+    for (std::size_t s = 0; s < seeds_; ++s) {
+      scratch_.visited.insert(seed_rows_[s]);
+      pool_.insert(seed_keys_[s], seed_rows_[s]);
+    }
+  }
+  static std::size_t entry_count(Row limit) noexcept {
+    std::size_t n = 16;
+    while (n < kMaxEntries && n * n < limit) n *= 2;
+    return std::min<std::size_t>(n, limit);
+  }
+  std::int32_t seed_threshold(std::size_t) const noexcept { return seed_keys_[seeds_ - 1]; }
+  void seed(std::size_t i) noexcept {
+    const std::int32_t key = scratch_.keys[i];
+    std::size_t at = seeds_ < kSeeds ? seeds_++ : kSeeds - 1;
+    for (; at > 0 && seed_keys_[at - 1] > key; --at) {
+      seed_keys_[at] = seed_keys_[at - 1];
+      seed_rows_[at] = seed_rows_[at - 1];
+    }
+    seed_keys_[at] = key;
+    seed_rows_[at] = scratch_.ids[i];
+  }
+
+  // Looks at every neighbour of a row. False when the node is damaged.
+  bool expand(Row row) {
+    const std::uint32_t* const node = graph_.node(row);
+    if (!graph_.sound(row, node)) return false;
+    const std::uint32_t degree = graph_.degree(node);
+    Row* const ids = scratch_.ids.data();
+    std::size_t n = 0;
+    for (std::uint32_t i = 0; i < degree; ++i) {
+      const Row id = Graph::load_word(node + 2 + i);
+      if (id >= limit_) {
+        if (id >= linked_) return false;
+        continue;
+      }
+      if (!scratch_.visited.insert(id)) continue;
+      prefetch_lines(codes_.base + std::size_t{id} * codes_.stride,
+                     std::min<std::size_t>(codes_.stride, 256));
+      ids[n++] = id;
+    }
+    Row next = 0;
+    if (pool_.peek(next)) prefetch_lines(graph_.node(next), graph_.params().node_bytes());
+    measure(n);
+    const std::int32_t* const keys = scratch_.keys.data();
+    for (std::size_t i = 0; i < n; ++i) {
+      if (keys[i] < pool_.threshold()) pool_.insert(keys[i], ids[i]);
+    }
+    return true;
+  }
+
+  // Keys of ids[0..n).
+  void measure(std::size_t n) {
+    const Row* const ids = scratch_.ids.data();
+    if (codes_.verifier != nullptr) {
+      for (std::size_t i = 0; i < n; ++i) codes_.verify(ids[i]);
+    }
+    if (n != 0) query_.keys_many(codes_.base, ids, n, scratch_.keys.data());
+  }
+
+  const Graph& graph_;
+  const CodesView& codes_;
+  const CodeDistance& query_;
+  const Row limit_;
+  const Row linked_;
+  WalkScratch& scratch_;
+  CandidatePool<kFiltered> pool_;
+  std::size_t seeds_ = 0;
+  std::int32_t seed_keys_[kSeeds] = {};
+  Row seed_rows_[kSeeds] = {};
+};
+
+constexpr double kScanRefine = 4;  // candidates a result of the scan that stands in for a walk
+
+// Candidates of a walk that are scored exactly for k results.
+std::size_t rerank_count(std::size_t k) noexcept {
+  return k + k / 2 + 5;
+}
+
+WalkScratch& thread_scratch() {
+  static thread_local WalkScratch scratch;
+  return scratch;
+}
+
+}  // namespace
+
+WalkEnd graph_walk(const Graph& graph, const CodesView& codes, const CodeDistance& query,
+                   const WalkOptions& options, std::vector<Neighbor>& out) {
+  out.clear();
+  const Row limit = std::min({options.limit, graph.linked(), codes.rows});
+  if (limit == 0 || options.ef == 0) return WalkEnd::kComplete;
+  WalkScratch& scratch = thread_scratch();
+  if (options.excluded != nullptr && !options.excluded->empty()) {
+    Walk<true> walk(graph, codes, query, limit, options, scratch);
+    return walk.run(out, options.excluded);
+  }
+  Walk<false> walk(graph, codes, query, limit, options, scratch);
+  return walk.run(out, nullptr);
+}
+
+GraphResult graph_search(const Graph& graph, const RowsView& rows, const CodesView& codes,
+                         const ScalarQuantizer& quantizer, const float* query,
+                         const GraphSearchOptions& options) {
+  static thread_local CodeQuery prepared;
+  static thread_local std::vector<Neighbor> found;
+  static thread_local std::vector<Row> best;
+  check(options.interrupt);
+  GraphResult result;
+  quantizer.prepare(query, prepared);
+  const Row limit = std::min({options.limit, rows.rows, codes.rows, graph.linked()});
+  const WalkOptions walk{
+      .ef = std::max(options.ef, options.k), .limit = limit, .excluded = options.excluded};
+  result.end = graph_walk(graph, codes, CodeDistance(prepared), walk, found);
+  if (result.end == WalkEnd::kDamaged || options.k == 0) return result;
+  const Metric metric = graph.params().metric;
+  if (found.size() < std::min<std::size_t>(options.k, limit)) {
+    const std::size_t dead = options.excluded != nullptr ? options.excluded->count(0, limit) : 0;
+    if (found.size() < std::min<std::size_t>(options.k, limit - dead)) {
+      result.rows = code_search(rows, codes, quantizer, metric, query, kScanRefine,
+                                {.k = options.k,
+                                 .last = limit,
+                                 .excluded = options.excluded,
+                                 .interrupt = options.interrupt});
+      return result;
+    }
+  }
+  best.clear();
+  const std::size_t n = std::min(found.size(), rerank_count(options.k));
+  for (std::size_t i = 0; i < n; ++i) best.push_back(found[i].row);
+  result.rows = rescore(rows, metric, query, best, options.k);
+  return result;
+}
+
+}  // namespace srvdb
