@@ -29,7 +29,7 @@ inline std::vector<float> random_rows(std::size_t n, std::size_t dim, std::uint3
 struct Ids {
   Ids(std::string_view prefix, std::size_t first, std::size_t n) {
     for (std::size_t i = 0; i < n; ++i)
-      texts.push_back(std::string(prefix) + std::to_string(first + i));
+      texts.emplace_back(prefix).append(std::to_string(first + i));
     views.assign(texts.begin(), texts.end());
   }
   std::vector<std::string> texts;
@@ -55,7 +55,7 @@ class DatabaseTest : public ::testing::Test {
     std::string name = (std::filesystem::temp_directory_path() / "srvdb-test-XXXXXX").string();
     ASSERT_NE(::mkdtemp(name.data()), nullptr);
     root_ = name;
-    path_ = root_ + "/db";
+    path_ = name.append("/db");
   }
   void TearDown() override { std::filesystem::remove_all(root_); }
 
@@ -64,7 +64,7 @@ class DatabaseTest : public ::testing::Test {
   }
   // What kill -9 would leave of the open database: a copy of its files at this moment.
   std::string crash_copy(const std::string& name) {
-    const std::string to = root_ + "/" + name;
+    const std::string to = std::filesystem::path(root_) / name;
     std::filesystem::copy(path_, to, std::filesystem::copy_options::recursive);
     return to;
   }
