@@ -134,7 +134,7 @@ bool WalReader::Impl::resume_below_applied(std::uint64_t scan_from) {
     std::uint64_t from = i == index ? scan_from : kWalSegmentHeaderBytes;
     const auto found = later.find_record(from);
     if (!found) continue;
-    if (found->header.sequence <= expected || found->header.sequence > after + 1) return false;
+    if (found->header.sequence < expected || found->header.sequence > after + 1) return false;
     index = i;
     segment.emplace(std::move(later));
     offset = found->offset;
