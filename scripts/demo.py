@@ -244,7 +244,7 @@ def run(path: Path) -> None:
 
     step(f"Filling {path}")
     facts: list[tuple[str, str]] = [("passages", f"{len(passages):,}")]
-    with srvdb.open(path) as db:
+    with srvdb.open(path, mode="hnsw") as db:
         began = time.perf_counter()
         db.add_batch(
             [passage.id for passage in passages],
