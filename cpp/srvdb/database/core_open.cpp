@@ -137,6 +137,10 @@ void Core::create_new() {
   open_store(true);
   files_.sync_dir(generation_path());
   write_manifest(files_, path_, manifest_);
+  update_view([&](View& view) {
+    view.metric = metric_;
+    view.generation = manifest_.generation;
+  });
   wal_ = std::make_unique<WalWriter>(files_, path_ + "/wal", 1, wal_options());
   if (options_.dimension) set_dimension(*options_.dimension);
 }
