@@ -137,15 +137,18 @@ void JsonWriter::write_string(PyObject* string) {
 void JsonWriter::write_int(PyObject* number) {
   int overflow = 0;
   const long long value = PyLong_AsLongLongAndOverflow(number, &overflow);
+  std::array<char, 24> digits{};
+  char* const end = digits.data() + digits.size();
   if (overflow == 0) {
-    std::array<char, 24> digits{};
-    const auto done = std::to_chars(digits.data(), digits.data() + digits.size(), value);
-    out_.append(digits.data(), done.ptr);
+    out_.append(digits.data(), std::to_chars(digits.data(), end, value).ptr);
     return;
   }
-  const py::object text = py::reinterpret_steal<py::object>(PyLong_Type.tp_repr(number));
-  if (!text) throw py::error_already_set();
-  out_ += PyUnicode_AsUTF8(text.ptr());
+  const unsigned long long large = overflow > 0 ? PyLong_AsUnsignedLongLong(number) : 0;
+  if (overflow < 0 || PyErr_Occurred() != nullptr) {
+    PyErr_Clear();
+    refuse("metadata holds an integer of more than 64 bits; write it as str");
+  }
+  out_.append(digits.data(), std::to_chars(digits.data(), end, large).ptr);
 }
 
 void JsonWriter::write_float(double number) {

@@ -1,7 +1,7 @@
 // Python dict → JSON text, the bytes that json.dumps(value, ensure_ascii=False) would give.
 //
 // Takes str, int, float, bool, None, list, tuple, dict and NumPy scalars; everything else, NaN,
-// infinity, keys that are not str, lone surrogates and more than kMaxDepth levels are
+// infinity, integers of more than 64 bits, keys that are not str, lone surrogates and more than kMaxDepth levels are
 // Error(kInvalidInput) naming the item. Call with the GIL held.
 #pragma once
 

@@ -1,12 +1,14 @@
 // The extension module srvdb._core. What users see of it is in python/srvdb; see calls.h for how
 // calls enter the core, errors.h for how errors leave it.
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
 #include "calls.h"
 #include "database.h"
 #include "errors.h"
 #include "hit.h"
 #include "json_writer.h"
+#include "srvdb/database/json.h"
 
 #ifndef SRVDB_VERSION  // the build sets it
 #define SRVDB_VERSION "0"
@@ -23,6 +25,11 @@ py::str dump_metadata(const py::dict& metadata, std::size_t item) {
   return text;
 }
 
+// What is wrong with metadata text, as the core would say; None when nothing is.
+std::optional<std::string> metadata_problem(const std::string& text) {
+  return srvdb::json_object_problem(text);
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_core, module) {
@@ -31,5 +38,6 @@ PYBIND11_MODULE(_core, module) {
   srvdb::bindings::register_hit(module);
   srvdb::bindings::register_database(module);
   module.attr("__version__") = SRVDB_VERSION;
+  module.def("metadata_problem", &metadata_problem, py::arg("text"));
   module.def("dump_metadata", &dump_metadata, py::arg("metadata"), py::arg("item") = 0);
 }

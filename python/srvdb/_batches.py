@@ -94,6 +94,8 @@ def _from_arrays(ids: Any, embeddings: Any, metadatas: Any) -> Iterator[Maker]:
     metadatas = as_metadatas(metadatas)
     if not hasattr(embeddings, "__len__"):
         embeddings = as_matrix(embeddings, "embeddings")
+    if len(embeddings) != len(ids):  # perhaps one vector; the conversion then says so
+        embeddings = as_matrix(embeddings, "embeddings")
     check_lengths(ids, embeddings, metadatas)
     if isinstance(embeddings, np.ndarray) and (
         embeddings.dtype == np.float32 and embeddings.flags.c_contiguous

@@ -238,7 +238,7 @@ class Database(Searching):
         1
         """
         ids, rows, metadatas = self._check(ids, embeddings, metadatas)
-        return self._core.write(ids, rows, metadatas, False) if ids else 0
+        return self._core.write(ids, rows, metadatas, False)
 
     def upsert(
         self,
@@ -264,7 +264,7 @@ class Database(Searching):
         ('{"year": 2027}', 3)
         """
         ids, rows, metadatas = self._check(ids, embeddings, metadatas)
-        return self._core.write(ids, rows, metadatas, True) if ids else 0
+        return self._core.write(ids, rows, metadatas, True)
 
     def delete(self, ids: Sequence[str]) -> int:
         """Remove rows for good; unknown ids are ignored.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import math
 import os
 import threading
@@ -26,7 +24,7 @@ from srvdb._arrays import (
     as_vector,
     check_lengths,
 )
-from srvdb._native import Counter, StopFlag, dump_metadata
+from srvdb._native import Counter, StopFlag, dump_metadata, metadata_problem
 from srvdb._placement import MAX_SHARDS, open_directory, open_paths, shard_of
 from srvdb._progress import Progress, Report
 from srvdb._verbs import Verbs
@@ -453,10 +451,8 @@ def as_id(id: object, where: str) -> str:
         size = len(id.encode())
     except UnicodeEncodeError:
         raise InvalidInputError(f"{where}the id is not valid Unicode: {id!r}") from None
-    if not 1 <= size <= _MAX_ID_BYTES or "\0" in id:
-        raise InvalidInputError(
-            f"{where}an id has 1 to {_MAX_ID_BYTES} bytes and no NUL, got {size} bytes"
-        )
+    if not 1 <= size <= _MAX_ID_BYTES:
+        raise InvalidInputError(f"{where}an id has 1 to {_MAX_ID_BYTES} bytes, got {size}")
     return id
 
 
@@ -495,11 +491,14 @@ def _as_text(value: object, item: int) -> str | None:
     if isinstance(value, dict):
         value = dump_metadata(value, item)
     elif isinstance(value, str):
-        parsed: object = None
-        with contextlib.suppress(ValueError, RecursionError):
-            parsed = json.loads(value)
-        if not isinstance(parsed, dict):
-            raise InvalidInputError(f"item {item}: metadata is not a JSON object: {value[:80]!r}")
+        problem = "must be a JSON object, got an empty str" if not value else None
+        if problem is None:
+            try:
+                problem = metadata_problem(value)
+            except UnicodeEncodeError:
+                problem = "is not valid Unicode"
+        if problem is not None:
+            raise InvalidInputError(f"item {item}: metadata {problem}")
     else:
         raise InvalidInputError(
             f"item {item}: metadata must be a dict, a JSON object as text or None, "
