@@ -12,7 +12,9 @@ function(srvdb_add_kernels instruction_set)
   set(target srvdb_kernels_${instruction_set})
   add_library(${target} OBJECT "${source}")
   target_include_directories(${target} PRIVATE "${PROJECT_SOURCE_DIR}/cpp")
-  target_compile_options(${target} PRIVATE ${ARGN})
+  # Always optimised, so that everything is inlined and no weak symbols are left; no exceptions, so
+  # that there is no weak reference to their run-time support either.
+  target_compile_options(${target} PRIVATE -O3 -fno-exceptions ${ARGN})
   target_link_libraries(${target} PRIVATE srvdb_flags srvdb_warnings srvdb_xsimd)
   set(
     SRVDB_KERNEL_OBJECTS ${SRVDB_KERNEL_OBJECTS} $<TARGET_OBJECTS:${target}>

@@ -19,7 +19,7 @@ template <class Step>
 struct CodeLoops {
   using Element = typename Step::Element;
   static constexpr std::size_t kAtOnce = 4;         // rows whose sums run side by side
-  static constexpr std::size_t kAheadBytes = 4096;  // of scattered rows on their way from memory
+  static constexpr std::size_t kAheadBytes = 8192;  // of scattered rows on their way from memory
   static constexpr std::size_t kScanAheadBytes = 1024;
 
   static std::int32_t one(const void* query, const std::uint8_t* code,

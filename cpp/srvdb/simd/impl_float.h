@@ -28,7 +28,7 @@ struct FloatKernels {
   using BI = xsimd::batch<std::int32_t, typename Isa::Arch>;
   static constexpr std::size_t kWidth = B::size;
   static constexpr std::size_t kRowsAtOnce = 4;
-  static constexpr std::size_t kPrefetchBytes = 2048;  // ahead of the rows being read
+  static constexpr std::size_t kPrefetchBytes = 1024;  // ahead of the rows being read
 
   template <class Op>
   static float pair(const float* a, const float* b, std::size_t dim) noexcept {

@@ -66,15 +66,16 @@ struct Baseline {
   static constexpr std::size_t kTileVectors = 2;
   static constexpr std::size_t kTileQueries = 6;
 
+  SRVDB_INLINE static __m128 load_two(const float* at) noexcept {
+    return _mm_castsi128_ps(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(at)));
+  }
   SRVDB_INLINE static xsimd::batch<float, Arch> load_partial(const float* at,
                                                              std::size_t n) noexcept {
     if (n == 1) return _mm_load_ss(at);
-    const __m128 two = _mm_castpd_ps(_mm_load_sd(reinterpret_cast<const double*>(at)));
-    return n == 2 ? two : _mm_movelh_ps(two, _mm_load_ss(at + 2));
+    return n == 2 ? load_two(at) : _mm_movelh_ps(load_two(at), _mm_load_ss(at + 2));
   }
   SRVDB_INLINE static xsimd::batch<double, Arch> load_double(const float* at) noexcept {
-    const __m128d two = _mm_load_sd(reinterpret_cast<const double*>(at));
-    return _mm_cvtps_pd(_mm_castpd_ps(two));
+    return _mm_cvtps_pd(load_two(at));
   }
   using Codes = Sse2Codes;
 };
