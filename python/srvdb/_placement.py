@@ -41,7 +41,7 @@ def shard_of(id: str, shards: int) -> int:
     Examples
     --------
     >>> [shard_of(id, 4) for id in ("a", "b", "c", "doc_1")]
-    [0, 1, 1, 0]
+    [0, 0, 3, 1]
     """
     digest = blake2b(id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "little") % shards
