@@ -68,7 +68,8 @@ def one_query(data: VectorSet, db: Any, options: argparse.Namespace, report: Rep
         f"{with_interval(ratio)} × the streaming rate ({rates['srvdb'].median:.1f} / "
         f"{fastest.median:.1f} GB/s, {milliseconds:.2f} ms a query)"
     )
-    detail = {name: {"gb_per_s": samples.values} for name, samples in rates.items()}
+    detail: dict[str, Any] = {name: {"gb_per_s": s.values} for name, s in rates.items()}
+    detail["coded_rows"] = srvdb_store.stat(db, "coded_rows")
     reached = ratio.median >= MUST_SHARE if data.name == MUST_SET else None
     title = f"exact, one query, {data.name}"
     must = "" if reached is None else f"≥ {MUST_SHARE} × the streaming rate"

@@ -22,10 +22,10 @@ def create(path: Path, metric: str, mode: str = "auto", **options: Any) -> srvdb
 
 
 def open_linked(path: Path, **options: Any) -> srvdb.Database:
-    """An existing database; complains when rows are left that the graph does not cover."""
+    """An existing database; complains when it searches a graph that does not cover all rows."""
     db = srvdb.open(str(path), **options)
     linked, rows = stat(db, "linked_rows"), stat(db, "rows")
-    if linked != rows:
+    if linked != rows and stat(db, "mode") == "hnsw":
         print(f"  note: {path.name} has {rows - linked} of {rows} rows unlinked", flush=True)
     return db
 
