@@ -43,7 +43,7 @@ std::unique_ptr<DirectoryLock> DirectoryLock::acquire(const std::string& directo
     const int error = errno;
     if (error != EAGAIN && error != EACCES) throw_storage("cannot lock", path, error);
     const int pid = holder_of(descriptor);
-    throw Error(ErrorCode::kLocked, directory + " is open for writing in another place (process " +
+    throw Error(ErrorCode::kLocked, directory + " is open for writing in another place (pid " +
                                         (pid == 0 ? "unknown" : std::to_string(pid)) + ")");
   }
   const std::string pid = std::to_string(::getpid()) + "\n";

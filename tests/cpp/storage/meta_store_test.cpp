@@ -34,6 +34,11 @@ MetaStoreOptions read_only() {
   return options;
 }
 
+// append, not operator+: g++ 12 warns of the latter without reason.
+std::string numbered(const char* prefix, std::uint64_t number) {
+  return std::string(prefix).append(std::to_string(number));
+}
+
 std::vector<std::string> sorted_ids(std::size_t count, const std::string& prefix) {
   std::vector<std::string> ids;
   for (std::size_t i = 0; i < count; ++i) ids.push_back(prefix + std::to_string(10000000 + i));
@@ -140,7 +145,7 @@ TEST(MetaStore, FollowsAModelThroughRandomChanges) {
       new_texts = texts;
       std::mt19937 steps(seed);
       for (int i = 0; i < 200; ++i) {
-        const std::string id = "id" + std::to_string(steps() % 3000);
+        const std::string id = numbered("id", steps() % 3000);
         const Row row = static_cast<Row>(steps() % 3000);
         switch (steps() % 4) {
           case 0:
@@ -192,14 +197,13 @@ TEST(MetaStore, FindsExistingIdsOfASortedBatch) {
   MetaStore store(directory / "metadata.db", creating());
   std::mt19937 random(2);
   std::map<std::string, Row> stored;
-  for (int i = 0; i < 2000; ++i)
-    stored["k" + std::to_string(random() % 5000)] = static_cast<Row>(i);
+  for (int i = 0; i < 2000; ++i) stored[numbered("k", random() % 5000)] = static_cast<Row>(i);
   store.update([&](MetaStore::WriteTxn& txn) {
     for (const auto& [id, row] : stored) txn.put_id(id, row);
   });
   for (int round = 0; round < 50; ++round) {
     std::vector<std::string> batch;
-    for (int i = 0; i < 300; ++i) batch.push_back("k" + std::to_string(random() % 8000));
+    for (int i = 0; i < 300; ++i) batch.push_back(numbered("k", random() % 8000));
     if (round % 3 == 0) batch.push_back("zzz");
     if (round % 3 == 1) batch.insert(batch.begin(), "a");
     std::ranges::sort(batch);
@@ -234,7 +238,7 @@ TEST(MetaStore, GrowsWhileReadersComeAndGo) {
   }
   Row rows = 0;
   for (int batch = 0; batch < 20; ++batch) {
-    const auto ids = sorted_ids(1000, "b" + std::to_string(batch) + "-");
+    const auto ids = sorted_ids(1000, numbered("b", static_cast<std::uint64_t>(batch)) + "-");
     const auto entries = with_rows(ids, rows);
     rows += 1000;
     store.update([&](MetaStore::WriteTxn& txn) {

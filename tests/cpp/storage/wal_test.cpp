@@ -259,6 +259,9 @@ TEST(Wal, NoRoomRefusesOneRecordAndLeavesTheWriterUsable) {
       EXPECT_EQ(code_of([&] { append_next(writer); }, &os_error), ErrorCode::kStorage);
       EXPECT_EQ(os_error, ENOSPC);
       EXPECT_FALSE(writer.poisoned());
+      if (files->exists(kFirstSegment)) {
+        EXPECT_EQ(files->contents(kFirstSegment).size(), writer.segment_bytes()) << "cut back";
+      }
       append_next(writer);
       writer.sync(writer.last_sequence());
       const Log log = read_log(*files, 0);
