@@ -10,6 +10,8 @@
 namespace srvdb {
 namespace {
 
+constexpr auto kCheckpointRetry = std::chrono::seconds(5);
+
 // The bits of one chunk as the store keeps them: row r of the chunk is bit r % 8 of byte r / 8.
 std::string chunk_bytes(const RowBitmap& rows, std::uint32_t number) {
   std::string bytes;
@@ -47,7 +49,7 @@ std::shared_ptr<const Core::Frozen> Core::freeze() {
 }
 
 void Core::write_frozen(const Frozen& frozen) {
-  row_files_->sync();
+  sync_rows();
   const std::vector<std::pair<std::string_view, Row>> sorted = frozen.changes.sorted();
   std::vector<IdRow> ids;
   ids.reserve(sorted.size());
@@ -99,10 +101,11 @@ void Core::checkpoint() {
       published_.notify_all();
       wal_->remove_through(previous_checkpoint_);
       previous_checkpoint_ = frozen->upto;
-    } catch (const Error& error) {
-      // Without room the changes wait for the next try; after any other failure nothing more is
-      // written.
-      if (!is_no_space(error.os_error())) fail(error.what());
+    } catch (const std::exception& error) {
+      // Without room or memory the changes wait for the next try; after any other failure nothing
+      // more is written.
+      const Error* const known = dynamic_cast<const Error*>(&error);
+      if (known != nullptr && !is_no_space(known->os_error())) fail(error.what());
       const std::lock_guard lock(write_mutex_);
       checkpoint_failed_ = true;
       published_.notify_all();
@@ -115,10 +118,11 @@ bool Core::background_checkpoint() {
   try {
     checkpoint();
     const std::lock_guard lock(failure_mutex_);
-    background_error_.clear();
-  } catch (const Error& error) {
+    checkpoint_error_.clear();
+  } catch (const std::exception& error) {
+    if (!failed_) checkpoint_job_->wake_after(kCheckpointRetry);
     const std::lock_guard lock(failure_mutex_);
-    background_error_ = error.what();
+    checkpoint_error_ = error.what();
   }
   return false;
 }
@@ -129,22 +133,17 @@ void Core::persist() {
   checkpoint();
 }
 
-// Writes codes and graph so that the next opening finds them; `force`: also when few links are new.
-void Core::save_index(bool force) {
-  Indexer* const indexer = indexer_ptr_.load();
-  if (indexer == nullptr || options_.read_only) return;
-  checkpoint();  // derived files may cover published rows only
-  std::vector<ManifestDerived> derived;
-  {
-    const std::lock_guard lock(write_mutex_);
-    derived = manifest_.derived;
-  }
-  if (!indexer->save(applied_rows_, force, derived)) return;
+Row Core::checkpointed_rows() {
+  checkpoint();
+  return applied_rows_;
+}
+
+void Core::store_derived(std::vector<ManifestDerived> derived) {
   const std::lock_guard lock(write_mutex_);
+  if (derived == manifest_.derived) return;
   Manifest manifest = manifest_;
   manifest.derived = std::move(derived);
-  write_manifest(files_, path_, manifest);
-  manifest_ = std::move(manifest);
+  replace_manifest(std::move(manifest));
 }
 
 void Core::optimize(std::size_t threads, const Progress& progress, Interrupt* interrupt) {
@@ -160,9 +159,11 @@ void Core::optimize(std::size_t threads, const Progress& progress, Interrupt* in
       indexer->drop_codes(damage.what());  // and once more, from the rows
       indexer->optimize(threads, progress, interrupt);
     }
+    indexer->save(true);
     index_job_->wake();  // rows that came meanwhile
+  } else {
+    checkpoint();
   }
-  save_index(true);
 }
 
 void Core::set_mode(Mode mode) {
@@ -170,8 +171,7 @@ void Core::set_mode(Mode mode) {
   if (mode_.load() == mode) return;
   Manifest manifest = manifest_;
   manifest.mode = stored_number(mode);
-  write_manifest(files_, path_, manifest);
-  manifest_ = std::move(manifest);
+  replace_manifest(std::move(manifest));
   mode_ = mode;
   if (indexer_) {
     indexer_->set_mode(mode);

@@ -7,8 +7,11 @@
 //
 // Locks, in the order in which they may be taken: checkpoint_mutex_, write_mutex_, state_mutex_,
 // view_mutex_. The indexer has its own, taken before any of these. Files: core_open.cpp (open,
-// recover, close), core_write.cpp, checkpoint.cpp, core_search.cpp, core_records.cpp (look-ups by
-// id, stats).
+// create, close), core_recover.cpp, core_write.cpp, checkpoint.cpp, core_search.cpp,
+// core_records.cpp (look-ups by id, stats).
+//
+// After a failed write other than "no room", or any failed sync, files may hold anything above
+// what was published: fail() turns the core read-only, and what it shows stays as it was.
 #pragma once
 
 #include <atomic>
@@ -22,6 +25,7 @@
 #include <string_view>
 #include <vector>
 
+#include "srvdb/base/error.h"
 #include "srvdb/base/scheduler.h"
 #include "srvdb/database/database.h"
 #include "srvdb/database/indexer.h"
@@ -84,6 +88,10 @@ class Core final : public IndexHost {
 
   std::shared_ptr<const View> view() const override;
   void publish_index(std::shared_ptr<const IndexView> index) override;
+  Row checkpointed_rows() override;
+  void store_derived(std::vector<ManifestDerived> derived) override;
+  // True while the path still leads to the files this core has open (nobody removed and remade it).
+  bool is_at(const std::string& path) const;
 
  private:
   // A batch on its way from the log to the View; borrows the caller's memory.
@@ -106,10 +114,11 @@ class Core final : public IndexHost {
 
   Core(std::string path, const OpenOptions& options);
 
-  // core_open.cpp
+  // core_open.cpp, core_recover.cpp
   using Refuse = std::function<void(const std::string& why)>;  // throws kCorruption
   void create_new();
   void open_existing(Manifest manifest);
+  MetaState read_state();
   void open_store(bool create);
   void check_stored(const OpenOptions& options) const;
   RowBitmap load_retired() const;
@@ -123,27 +132,34 @@ class Core final : public IndexHost {
                       std::span<const std::string_view> ids);
   WalOptions wal_options() const;
   std::string generation_path() const;
-  void start_jobs();
+  void start();
   void start_indexer();
   bool background_index();
 
   // core_write.cpp
   void check_writable() const;
-  void check_batch(const Batch& batch) const;
-  std::vector<RowFix> check_rows(const Batch& batch) const;
+  std::size_t write_checked(const Batch& batch, std::span<const RowFix> fixes, bool upsert);
   void set_dimension(std::size_t dim);
+  void replace_manifest(Manifest manifest);
   std::optional<Row> find_pending(std::string_view id) const;
   void find_existing(std::span<const std::string_view> ids,
                      const std::function<void(std::size_t, Row)>& found) const;
   std::vector<Row> look_up(const Batch& batch, bool upsert) const;
   void store_rows(const Batch& batch, std::span<const RowFix> fixes, RecordBuilder& record);
+  void forget_rows(std::span<const std::string_view> ids);
   Sequence log(RecordType type, RecordBuilder& record);
   void finish(Change& change, std::unique_lock<std::mutex>& lock);
+  void end_of_flight();
   void publish(const Change& change);
+  void show_rows(std::shared_ptr<RowBuffer> buffer);
   void flush_buffer();
+  void sync_rows();
+  std::size_t buffer_capacity() const;
   std::unique_lock<std::mutex> writer_turn();
   void fail(const std::string& why);
-  std::unique_ptr<RowBuffer> new_buffer(Row first_row) const;
+  // Runs a step that writes to files; fails the core when that fails for want of anything but room.
+  template <typename Step>
+  auto writing(Step&& step);
   template <typename ChangeView>
   void update_view(ChangeView&& change);
 
@@ -152,7 +168,6 @@ class Core final : public IndexHost {
   std::shared_ptr<const Frozen> freeze();
   void write_frozen(const Frozen& frozen);
   bool background_checkpoint();
-  void save_index(bool force);
   bool pending_is_full() const;
 
   // core_search.cpp
@@ -179,6 +194,7 @@ class Core final : public IndexHost {
   std::atomic<Mode> mode_{Mode::kAuto};
   std::unique_ptr<DirectoryLock> lock_;
   std::unique_ptr<MetaStore> meta_;  // set while open, then never changed
+  std::optional<FileInfo> store_file_;  // metadata.db as it was opened
   std::unique_ptr<Indexer>
       indexer_;  // null before the dimension is known; set once, under write_mutex_
   std::atomic<Indexer*> indexer_ptr_{nullptr};  // the same, for readers
@@ -214,7 +230,8 @@ class Core final : public IndexHost {
   std::atomic<bool> failed_{false};
   mutable std::mutex failure_mutex_;
   std::string failure_;           // guarded by failure_mutex_: why writes are refused
-  std::string background_error_;  // guarded by failure_mutex_
+  std::string checkpoint_error_;  // guarded by failure_mutex_: of the last one in the background
+  std::string index_error_;       // guarded by failure_mutex_: of the last piece of linking
 
   std::unique_ptr<BackgroundJob> checkpoint_job_;
   std::unique_ptr<BackgroundJob> index_job_;
@@ -227,6 +244,16 @@ auto Core::with_store(Read&& read) const {
     return read(*pinned_);
   }
   return read(meta_->read());
+}
+
+template <typename Step>
+auto Core::writing(Step&& step) {
+  try {
+    return step();
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::kStorage && !is_no_space(error.os_error())) fail(error.what());
+    throw;
+  }
 }
 
 template <typename ChangeView>

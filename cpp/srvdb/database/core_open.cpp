@@ -1,7 +1,6 @@
 // Core: opening, creating, recovering, closing.
 
-#include <algorithm>
-#include <cstring>
+#include <cerrno>
 #include <set>
 #include <utility>
 
@@ -28,8 +27,23 @@ FileSystem& file_system(const OpenOptions& options) {
 void make_dirs(FileSystem& files, const std::string& path) {
   if (files.exists(path)) return;
   const std::size_t slash = path.find_last_of('/');
-  if (slash != std::string::npos && slash > 0) make_dirs(files, path.substr(0, slash));
-  files.make_dir(path);
+  const std::string parent = slash == std::string::npos ? "." : path.substr(0, slash);
+  if (slash != std::string::npos && slash > 0) make_dirs(files, parent);
+  if (files.make_dir(path)) files.sync_dir(parent.empty() ? "/" : parent);
+}
+
+// A creation that did not end has made no rows and no log: with those it is a database that lost
+// its manifest, and must not be created over.
+void check_never_used(FileSystem& files, const std::string& path) {
+  for (const char* name : {"wal", "gen-1"}) {
+    const std::string directory = path + "/" + name;
+    if (!files.exists(directory)) continue;
+    for (const std::string& file : files.list_dir(directory)) {
+      if (file.starts_with("metadata.db")) continue;
+      throw Error(ErrorCode::kCorruption, path + "/MANIFEST is missing, and there is " + directory +
+                                              "/" + file + ": nothing has been changed");
+    }
+  }
 }
 
 void check_range(const char* name, std::uint64_t value, std::uint64_t low, std::uint64_t high) {
@@ -91,6 +105,7 @@ void Core::prepare_directory(const std::string& path, const OpenOptions& options
                 path + " is not a database and not empty (it holds " + name +
                     "): expected a database, an empty directory, or a path that does not exist");
   }
+  check_never_used(files, path);
   if (options.read_only || !options.create) {
     throw Error(ErrorCode::kNotFound, "no database at " + path);
   }
@@ -104,19 +119,35 @@ Core::Core(std::string path, const OpenOptions& options)
 }
 
 std::shared_ptr<Core> Core::open(const std::string& path, const OpenOptions& options) {
-  const std::shared_ptr<Core> core(new Core(path, options));
-  if (!options.read_only) {
-    core->lock_ = DirectoryLock::acquire(path);
-    registry_watch_lock(core->lock_.get());
+  // A writer may replace the manifest, checkpoint or drop log segments between the steps of a
+  // reader; then another look finds things in order, unless they are really damaged.
+  constexpr int kReaderTries = 3;
+  for (int tries = 1;; ++tries) {
+    const std::shared_ptr<Core> core(new Core(path, options));
+    try {
+      core->start();
+      return core;
+    } catch (const Error& error) {
+      const bool may_pass = error.code() == ErrorCode::kCorruption || error.os_error() == ENOENT;
+      if (!options.read_only || !may_pass || tries == kReaderTries) throw;
+    }
   }
-  std::optional<Manifest> manifest = read_manifest(core->files_, path, options.read_only);
-  core->start_jobs();
+}
+
+void Core::start() {
+  if (!options_.read_only) {
+    lock_ = DirectoryLock::acquire(path_);
+    registry_watch_lock(lock_.get());
+  }
+  std::optional<Manifest> manifest = read_manifest(files_, path_, options_.read_only);
+  checkpoint_job_ = std::make_unique<BackgroundJob>([this] { return background_checkpoint(); });
+  index_job_ = std::make_unique<BackgroundJob>([this] { return background_index(); });
   if (manifest) {
-    core->open_existing(std::move(*manifest));
+    open_existing(std::move(*manifest));
   } else {
-    core->create_new();
+    create_new();
   }
-  return core;
+  index_job_->wake();  // not before: recovery takes no locks
 }
 
 std::string Core::generation_path() const {
@@ -134,6 +165,10 @@ void Core::create_new() {
   manifest_ = manifest;
   files_.make_dir(generation_path());
   files_.make_dir(path_ + "/wal");
+  for (const char* name : {"/metadata.db", "/metadata.db-lock"}) {
+    const std::string leftover = generation_path() + name;  // of a creation that did not end
+    if (files_.exists(leftover)) files_.remove(leftover);
+  }
   open_store(true);
   files_.sync_dir(generation_path());
   write_manifest(files_, path_, manifest_);
@@ -153,7 +188,9 @@ void Core::open_store(bool create) {
   MetaStoreOptions options;
   options.create = create;
   options.read_only = options_.read_only;
-  meta_ = std::make_unique<MetaStore>(generation_path() + "/metadata.db", options);
+  const std::string path = generation_path() + "/metadata.db";
+  meta_ = std::make_unique<MetaStore>(path, options);
+  store_file_ = posix_file_system().info(path);
 }
 
 void Core::open_existing(Manifest manifest) {
@@ -166,13 +203,7 @@ void Core::open_existing(Manifest manifest) {
   manifest_ = std::move(manifest);
   open_store(false);
   check_stored(options_);
-  MetaState state;
-  if (options_.read_only) {
-    pinned_.emplace(meta_->read());
-    state = pinned_->state();
-  } else {
-    state = meta_->state();
-  }
+  const MetaState state = read_state();
   const std::uint32_t dim = manifest_.spaces[0].dimension;
   applied_ = state.applied_sequence;
   applied_rows_ = state.published_rows;
@@ -200,6 +231,26 @@ void Core::open_existing(Manifest manifest) {
   if (row_files_) start_indexer();
   // A reader beside a living writer sees the last checkpoint; the log is then still being written.
   if (!options_.read_only || !DirectoryLock::holder(path_)) recover();
+}
+
+// What the store publishes; a reader stays with this moment.
+MetaState Core::read_state() {
+  if (options_.read_only) pinned_.emplace(meta_->read());
+  const MetaState state = pinned_ ? pinned_->state() : meta_->state();
+  const bool has_rows = state.published_rows != 0;
+  if (state.published_rows > kMaxRows || (has_rows && manifest_.spaces[0].dimension == 0)) {
+    throw Error(ErrorCode::kCorruption, generation_path() + "/metadata.db: " +
+                                            std::to_string(state.published_rows) +
+                                            " rows do not go with the manifest");
+  }
+  return state;
+}
+
+bool Core::is_at(const std::string& path) const {
+  const auto now =
+      posix_file_system().info(path + "/" + generation_directory(view()->generation) + "/metadata.db");
+  return now && store_file_ && now->device == store_file_->device &&
+         now->inode == store_file_->inode;
 }
 
 RowBitmap Core::load_retired() const {
@@ -253,7 +304,7 @@ void Core::join(const OpenOptions& options) {
                                               durability_name(options_.durability) +
                                               ", asked for " + durability_name(options.durability));
   }
-  if (options.dimension && !options_.read_only) set_dimension(*options.dimension);
+  if (options.dimension && !options.read_only && !failed_) set_dimension(*options.dimension);
 }
 
 WalOptions Core::wal_options() const {
@@ -262,156 +313,7 @@ WalOptions Core::wal_options() const {
   return options;
 }
 
-// ---- recovery ----------------------------------------------------------------------------------
-
-// Replays the log above the last checkpoint: a writer into the files, ending with a checkpoint; a
-// reader into memory.
-void Core::recover() {
-  const std::string directory = path_ + "/wal";
-  if (!files_.exists(directory)) {
-    throw Error(ErrorCode::kCorruption, directory + " is missing");
-  }
-  WalReader reader(files_, directory, applied_);
-  while (const std::optional<WalRecord> record = reader.next()) {
-    const std::string bad = replay(*record);
-    if (!bad.empty()) {
-      reader.reject(bad);
-      break;
-    }
-  }
-  const Sequence last = view()->sequence;
-  if (options_.read_only) return;
-  if (reader.end().torn) {
-    cut_wal(files_, directory, reader.end());
-    post_event(Event::Level::kInfo, path_ +
-                                        ": the log ended in the middle of a write that was "
-                                        "never acknowledged; it was cut: " +
-                                        reader.end().reason);
-  }
-  wal_ = std::make_unique<WalWriter>(files_, directory, last + 1, wal_options());
-  if (last == applied_) return;
-  if (row_files_->file_rows() > next_row_) {
-    row_files_->truncate_to({next_row_, row_files_->id_bytes()});
-  }
-  checkpoint();
-}
-
-// Applies one record; says what is wrong when its direct rows are not what was logged.
-std::string Core::replay(const WalRecord& raw) {
-  const DecodedRecord record = decode_record(raw.payload);
-  Change change;
-  change.sequence = raw.sequence;
-  change.first_row = next_row_;
-  const auto refuse = [&](const std::string& why) {
-    throw Error(ErrorCode::kCorruption,
-                path_ + "/wal: record " + std::to_string(raw.sequence) + " " + why);
-  };
-  std::vector<std::string_view> texts;
-  if (raw.type == static_cast<std::uint8_t>(RecordType::kDelete)) {
-    change.ids = record.targets;
-    change.removes = true;
-  } else if (raw.type == static_cast<std::uint8_t>(RecordType::kAdd)) {
-    if (!row_files_) refuse("has rows, and the database no dimension");
-    change.ids = record.ids;
-    for (const auto& text : record.metadata) texts.push_back(text.value_or(std::string_view()));
-    if (!texts.empty() && texts.size() != record.ids.size()) refuse("has a wrong number of texts");
-    change.metadata = texts;
-    if (record.rows.size() + record.direct_rows.size() != 1) refuse("must have one list of rows");
-    if (!record.rows.empty()) {
-      replay_inline(record.rows[0], record.ids, refuse);
-    } else if (std::string bad = replay_direct(record.direct_rows[0], record.ids, refuse);
-               !bad.empty()) {
-      return bad;
-    }
-    next_row_ += static_cast<Row>(record.ids.size());
-  } else {
-    throw Error(ErrorCode::kVersion, path_ + "/wal: record " + std::to_string(raw.sequence) +
-                                         " is of type " + std::to_string(raw.type) +
-                                         ", which this version does not know");
-  }
-  find_existing(change.ids, [&](std::size_t, Row row) { change.retired.push_back(row); });
-  std::sort(change.retired.begin(), change.retired.end());
-  change.retired.erase(std::unique(change.retired.begin(), change.retired.end()),
-                       change.retired.end());
-  publish(change);
-  return {};
-}
-
-void Core::replay_inline(const InlineRows& rows, std::span<const std::string_view> ids,
-                         const Refuse& refuse) {
-  const std::size_t dim = manifest_.spaces[0].dimension;
-  if (rows.dimension != dim || rows.first_row != next_row_ || rows.count != ids.size()) {
-    refuse("has rows that do not follow those before");
-  }
-  std::vector<float> values(std::size_t{rows.count} * dim);
-  std::memcpy(values.data(), rows.bytes.data(), values.size() * sizeof(float));
-  std::vector<RowFix> fixes(rows.count);
-  for (std::size_t i = 0; i < fixes.size(); ++i) {
-    const std::span<const float> row(values.data() + i * dim, dim);
-    fixes[i] = make_row_fix(row, round_up_to_float(check_row(row.data(), dim).norm));
-  }
-  place_replayed(values, fixes, ids);
-}
-
-std::string Core::replay_direct(const DirectRows& rows, std::span<const std::string_view> ids,
-                                const Refuse& refuse) {
-  const std::size_t dim = manifest_.spaces[0].dimension;
-  if (rows.dimension != dim || rows.first_row != next_row_ || rows.count != ids.size()) {
-    refuse("has rows that do not follow those before");
-  }
-  if (row_files_->direct_crc(rows.first_row, rows.count) != rows.crc) {
-    return "rows " + std::to_string(rows.first_row) + ".." +
-           std::to_string(rows.first_row + rows.count) +
-           " of vectors.bin are not those that were logged";
-  }
-  if (!options_.read_only) {
-    row_files_->append_ids(rows.first_row, ids);
-    update_view(
-        [&](View& view) { view.file = std::make_shared<const FileRows>(row_files_->view()); });
-    return {};
-  }
-  const StridedView written = row_files_->written(rows.first_row + rows.count);
-  std::vector<RowFix> fixes(rows.count);
-  for (Row i = 0; i < rows.count; ++i) fixes[i] = written.fix(rows.first_row + i);
-  const auto* const first = reinterpret_cast<const float*>(written.at(rows.first_row));
-  place_replayed({first, std::size_t{rows.count} * dim}, fixes, ids);
-  return {};
-}
-
-// A writer puts replayed rows into the files; a reader into a buffer that takes the place of its
-// last one.
-void Core::place_replayed(std::span<const float> values, std::span<const RowFix> fixes,
-                          std::span<const std::string_view> ids) {
-  if (!options_.read_only) {
-    row_files_->append(next_row_, values, fixes, ids);
-    update_view(
-        [&](View& view) { view.file = std::make_shared<const FileRows>(row_files_->view()); });
-    return;
-  }
-  const std::size_t dim = manifest_.spaces[0].dimension;
-  const std::size_t before = buffer_ ? buffer_->size() : 0;
-  if (!buffer_ || !buffer_->has_room(fixes.size())) {
-    const Row first = applied_rows_;
-    const auto larger =
-        std::make_shared<RowBuffer>(first, std::max(2 * before, before + fixes.size()), dim);
-    for (std::size_t i = 0; i < before; ++i) {
-      const Row row = first + static_cast<Row>(i);
-      larger->push(buffer_->row(row), buffer_->fixes()[i], buffer_->id(row));
-    }
-    buffer_ = larger;
-  }
-  for (std::size_t i = 0; i < fixes.size(); ++i) {
-    buffer_->push(values.data() + i * dim, fixes[i], ids[i]);
-  }
-  update_view([&](View& view) { view.buffer = buffer_; });
-}
-
 // ---- background and closing --------------------------------------------------------------------
-
-void Core::start_jobs() {
-  checkpoint_job_ = std::make_unique<BackgroundJob>([this] { return background_checkpoint(); });
-  index_job_ = std::make_unique<BackgroundJob>([this] { return background_index(); });
-}
 
 void Core::start_indexer() {
   IndexConfig config;
@@ -423,7 +325,6 @@ void Core::start_indexer() {
   indexer_ = std::make_unique<Indexer>(*this, files_, config, mode_, options_.read_only);
   indexer_->load(manifest_.derived, applied_rows_);
   indexer_ptr_ = indexer_.get();
-  index_job_->wake();
 }
 
 // One piece of coding or linking. What went wrong is told in stats(); rows that are not linked are
@@ -433,7 +334,9 @@ bool Core::background_index() {
   if (indexer == nullptr || !options_.background || options_.read_only || failed_) return false;
   try {
     if (indexer->step()) return true;
-    if (indexer->worth_saving()) save_index(false);
+    if (indexer->worth_saving()) indexer->save(false);
+    const std::lock_guard lock(failure_mutex_);
+    index_error_.clear();
   } catch (const DerivedDamage& damage) {
     indexer->drop_codes(damage.what());
     return true;
@@ -441,7 +344,7 @@ bool Core::background_index() {
     const Error* const known = dynamic_cast<const Error*>(&error);
     if (known != nullptr && known->code() == ErrorCode::kInterrupted) return false;
     const std::lock_guard lock(failure_mutex_);
-    background_error_ = error.what();
+    index_error_ = error.what();
   }
   return false;
 }
@@ -454,18 +357,23 @@ void Core::close() {
   if (!options_.read_only && !failed_) {
     try {
       checkpoint();
-      save_index(false);
     } catch (...) {
       error = std::current_exception();
     }
   }
-  if (lock_) {
-    registry_unwatch_lock(lock_.get());
-    pinned_.reset();
-    indexer_ptr_ = nullptr;
-    wal_ = nullptr;
-    lock_ = nullptr;
+  if (!options_.read_only && !failed_ && !error && indexer_) {
+    try {
+      indexer_->save(false);
+    } catch (const std::exception& problem) {
+      post_event(Event::Level::kWarning, path_ + ": codes and graph were not saved and will be " +
+                                             "made again: " + problem.what());
+    }
   }
+  pinned_.reset();
+  indexer_ptr_ = nullptr;
+  wal_ = nullptr;
+  if (lock_) registry_unwatch_lock(lock_.get());
+  lock_ = nullptr;
   if (error) std::rethrow_exception(error);
 }
 

@@ -169,7 +169,9 @@ Stats Core::stats() const {
   const MetaStoreStats store = meta_->stats();
   if (store.oldest_reader != 0) out.oldest_reader_sequence = store.oldest_reader;
   const std::lock_guard lock(failure_mutex_);
-  out.background_error = failure_.empty() ? background_error_ : failure_;
+  out.background_error = !failure_.empty()            ? failure_
+                         : !checkpoint_error_.empty() ? checkpoint_error_
+                                                      : index_error_;
   return out;
 }
 

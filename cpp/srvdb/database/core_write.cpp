@@ -5,9 +5,8 @@
 #include <utility>
 
 #include "srvdb/base/error.h"
+#include "srvdb/database/batch_check.h"
 #include "srvdb/database/core.h"
-#include "srvdb/database/json.h"
-#include "srvdb/distance/metric.h"
 
 namespace srvdb {
 namespace {
@@ -17,30 +16,13 @@ constexpr std::size_t kPendingIds = 128u << 10;   // a checkpoint is due at so m
 constexpr std::size_t kPendingBytes = 12u << 20;  // or at so many bytes of ids and metadata,
 constexpr std::uint64_t kCheckpointLogBytes = 64u << 20;  // or of log
 constexpr auto kCheckpointIdle = std::chrono::milliseconds(1000);
-
-std::string quoted(std::string_view id) {
-  constexpr std::size_t kShown = 80;
-  return id.size() <= kShown ? "'" + std::string(id) + "'"
-                             : "'" + std::string(id.substr(0, kShown)) + "…'";
-}
-
-// "item 3: ", for messages about one row of a batch.
-std::string item(const Batch& batch, std::size_t index) {
-  return "item " + std::to_string(batch.first_item + index) + ": ";
-}
+constexpr std::size_t kBufferedIdBytes = 40;  // what the append buffer is taken to hold for an id
 
 std::uint64_t total_bytes(std::span<const std::string_view> texts) {
   std::uint64_t bytes = 0;
   for (const std::string_view text : texts) bytes += text.size();
   return bytes;
 }
-
-// A batch of which only some items are left, in memory of its own.
-struct Compacted {
-  std::vector<std::string_view> ids;
-  std::vector<std::string_view> metadata;
-  std::vector<float> rows;
-};
 
 }  // namespace
 
@@ -60,67 +42,6 @@ std::size_t Core::chunk_rows(std::size_t dim) const {
   constexpr std::size_t kChunkBytes = 16u << 20;
   return std::clamp<std::size_t>(kChunkBytes / (std::max<std::size_t>(dim, 1) * sizeof(float)), 1,
                                  32768);
-}
-
-// ---- what can be checked without looking at the database ---------------------------------------
-
-void Core::check_batch(const Batch& batch) const {
-  const std::size_t n = batch.ids.size();
-  if (batch.dim == 0 || batch.dim > kMaxDimension) {
-    throw Error(ErrorCode::kDimension, "dimension must be 1.." + std::to_string(kMaxDimension) +
-                                           ", got " + std::to_string(batch.dim));
-  }
-  if (!batch.metadata.empty() && batch.metadata.size() != n) {
-    throw Error(ErrorCode::kInvalidInput, "expected one metadata for each of " + std::to_string(n) +
-                                              " ids, got " + std::to_string(batch.metadata.size()));
-  }
-  std::size_t bytes = n * batch.dim * sizeof(float);  // n <= 2^32, dim <= 2^16: cannot overflow
-  for (std::size_t i = 0; i < n; ++i) {
-    const std::string_view id = batch.ids[i];
-    if (id.empty() || id.size() > kMaxIdBytes) {
-      throw Error(ErrorCode::kInvalidInput, item(batch, i) + "an id must have 1.." +
-                                                std::to_string(kMaxIdBytes) + " bytes, got " +
-                                                std::to_string(id.size()));
-    }
-    bytes += id.size();
-  }
-  for (std::size_t i = 0; i < batch.metadata.size(); ++i) {
-    const std::string_view text = batch.metadata[i];
-    if (text.size() > kMaxMetadataBytes) {
-      throw Error(ErrorCode::kInvalidInput, item(batch, i) + "metadata must have at most " +
-                                                std::to_string(kMaxMetadataBytes) +
-                                                " bytes as JSON, got " +
-                                                std::to_string(text.size()));
-    }
-    bytes += text.size();
-    if (batch.metadata_is_valid || text.empty()) continue;
-    if (const auto problem = json_object_problem(text)) {
-      throw Error(ErrorCode::kInvalidInput, item(batch, i) + "metadata " + *problem);
-    }
-  }
-  if (n > kMaxBatchRows || bytes > kMaxBatchBytes) {
-    throw Error(ErrorCode::kInvalidInput,
-                "one batch takes at most " + std::to_string(kMaxBatchRows) + " rows and " +
-                    std::to_string(kMaxBatchBytes) + " bytes, got " + std::to_string(n) +
-                    " rows and " + std::to_string(bytes) +
-                    " bytes: use add_batch, which writes chunk by chunk");
-  }
-}
-
-std::vector<RowFix> Core::check_rows(const Batch& batch) const {
-  std::vector<RowFix> fixes(batch.ids.size());
-  for (std::size_t i = 0; i < fixes.size(); ++i) {
-    const float* const row = batch.rows + i * batch.dim;
-    const RowCheck checked = check_row(row, batch.dim);
-    if (checked.first_bad >= 0) {
-      const auto at = static_cast<std::size_t>(checked.first_bad);
-      throw Error(ErrorCode::kInvalidInput, item(batch, i) + "component " + std::to_string(at) +
-                                                " of the embedding of " + quoted(batch.ids[i]) +
-                                                " must be finite, got " + std::to_string(row[at]));
-    }
-    fixes[i] = make_row_fix({row, batch.dim}, round_up_to_float(checked.norm));
-  }
-  return fixes;
 }
 
 // ---- look-ups under the write lock -------------------------------------------------------------
@@ -168,7 +89,7 @@ std::vector<Row> Core::look_up(const Batch& batch, bool upsert) const {
     replaced.push_back(row);
   });
   if (!upsert && !replaced.empty()) {
-    throw Error(ErrorCode::kDuplicateId, item(batch, first) + "id " + quoted(batch.ids[first]) +
+    throw Error(ErrorCode::kDuplicateId, item_prefix(batch, first) + "id " + quoted(batch.ids[first]) +
                                              " already exists (upsert replaces)");
   }
   return replaced;
@@ -178,37 +99,17 @@ std::vector<Row> Core::look_up(const Batch& batch, bool upsert) const {
 
 std::size_t Core::write(const Batch& batch, bool upsert) {
   check_batch(batch);
-  const std::size_t n = batch.ids.size();
-  if (n == 0) return 0;
-
-  // Equal ids inside the batch.
-  const std::vector<std::uint32_t> order = sort_ids(n, batch.ids.data());
-  std::vector<bool> drop;
-  for (std::size_t i = 1; i < n; ++i) {
-    if (batch.ids[order[i]] != batch.ids[order[i - 1]]) continue;
-    if (!upsert) {
-      throw Error(ErrorCode::kDuplicateId, item(batch, order[i]) + "id " +
-                                               quoted(batch.ids[order[i]]) +
-                                               " stands in the batch already, as item " +
-                                               std::to_string(batch.first_item + order[i - 1]));
-    }
-    if (drop.empty()) drop.resize(n);
-    drop[order[i - 1]] = true;  // the last one wins
-  }
-  if (!drop.empty()) {
-    Compacted kept;
-    for (std::size_t i = 0; i < n; ++i) {
-      if (drop[i]) continue;
-      kept.ids.push_back(batch.ids[i]);
-      if (!batch.metadata.empty()) kept.metadata.push_back(batch.metadata[i]);
-      const float* const row = batch.rows + i * batch.dim;
-      kept.rows.insert(kept.rows.end(), row, row + batch.dim);
-    }
-    return write({kept.ids, kept.rows.data(), batch.dim, kept.metadata, batch.first_item, true},
-                 true);
-  }
-
+  if (batch.ids.empty()) return 0;
   const std::vector<RowFix> fixes = check_rows(batch);
+  const std::vector<bool> replaced = check_duplicates(batch, upsert);
+  if (replaced.empty()) return write_checked(batch, fixes, upsert);
+  const KeptItems kept(batch, fixes, replaced);
+  return write_checked(kept.batch(), kept.fixes(), upsert);
+}
+
+// Ids are distinct, everything else has been checked.
+std::size_t Core::write_checked(const Batch& batch, std::span<const RowFix> fixes, bool upsert) {
+  const std::size_t n = batch.ids.size();
   std::unique_lock lock = writer_turn();
   set_dimension(batch.dim);
   Change change;
@@ -223,19 +124,11 @@ std::size_t Core::write(const Batch& batch, bool upsert) {
   RecordBuilder record;
   record.ids(batch.ids);
   if (!batch.metadata.empty()) record.metadata(batch.metadata);
-  store_rows(batch, fixes, record);
-  const std::uint64_t id_bytes = row_files_->id_bytes() - (buffer_ ? 0 : total_bytes(batch.ids));
   try {
+    store_rows(batch, fixes, record);
     change.sequence = log(RecordType::kAdd, record);
   } catch (...) {
-    // Nothing refers to the rows yet: what was written of them will be overwritten.
-    if (buffer_ && buffer_->first_row() + buffer_->size() > next_row_) {
-      buffer_->shrink(next_row_ - buffer_->first_row());
-    } else if (row_files_->rows() > next_row_) {
-      row_files_->truncate_to({next_row_, id_bytes});
-      update_view(
-          [&](View& view) { view.file = std::make_shared<const FileRows>(row_files_->view()); });
-    }
+    forget_rows(batch.ids);
     throw;
   }
   next_row_ += static_cast<Row>(n);
@@ -287,30 +180,34 @@ void Core::set_dimension(std::size_t dim) {
   Manifest manifest = manifest_;
   manifest.spaces[0].dimension = static_cast<std::uint32_t>(dim);
   const std::string directory = generation_path();
-  for (const char* name : {"vectors.bin", "rows.fix", "ids.bin", "ids.fix"}) {
-    const std::string file = directory + "/" + name;
-    if (files_.exists(file)) files_.remove(file);  // of a first batch that never came to be
-  }
-  std::unique_ptr<RowFiles> files = RowFiles::create(
-      files_, directory, manifest.uuid, manifest.generation, manifest.spaces[0].dimension);
-  files->sync();
-  files_.sync_dir(directory);
-  write_manifest(files_, path_, manifest);
-  manifest_ = std::move(manifest);
-  row_files_ = std::move(files);
-  buffer_ = nullptr;
-  update_view([&](View& view) {
-    view.dim = dim;
-    view.file = std::make_shared<const FileRows>(row_files_->view());
+  std::unique_ptr<RowFiles> files = writing([&] {
+    for (const char* name : {"vectors.bin", "rows.fix", "ids.bin", "ids.fix"}) {
+      const std::string file = directory + "/" + name;
+      if (files_.exists(file)) files_.remove(file);  // of a first batch that never came to be
+    }
+    auto created = RowFiles::create(files_, directory, manifest.uuid, manifest.generation,
+                                    manifest.spaces[0].dimension);
+    created->sync();
+    files_.sync_dir(directory);
+    return created;
   });
+  replace_manifest(std::move(manifest));
+  row_files_ = std::move(files);
+  show_rows(nullptr);
+  update_view([&](View& view) { view.dim = dim; });
   start_indexer();
+  index_job_->wake();
 }
 
-std::unique_ptr<RowBuffer> Core::new_buffer(Row first_row) const {
+void Core::replace_manifest(Manifest manifest) {
+  writing([&] { write_manifest(files_, path_, manifest); });
+  manifest_ = std::move(manifest);
+}
+
+std::size_t Core::buffer_capacity() const {
   const std::size_t dim = manifest_.spaces[0].dimension;
-  const std::size_t by_bytes =
-      std::max<std::size_t>(1, options_.buffer_bytes / (dim * sizeof(float)));
-  return std::make_unique<RowBuffer>(first_row, std::min(by_bytes, options_.flush_rows), dim);
+  const std::size_t row_bytes = dim * sizeof(float) + sizeof(RowFix) + kBufferedIdBytes;
+  return std::min(std::max<std::size_t>(1, options_.buffer_bytes / row_bytes), options_.flush_rows);
 }
 
 // Puts the rows where they wait for a checkpoint, and says so in the record: a small batch into the
@@ -319,13 +216,13 @@ void Core::store_rows(const Batch& batch, std::span<const RowFix> fixes, RecordB
   const std::size_t n = batch.ids.size();
   const std::size_t bytes = n * batch.dim * sizeof(float);
   const auto dim = static_cast<std::uint32_t>(batch.dim);
-  if (!buffer_ || !buffer_->has_room(n)) {
-    flush_buffer();
-    buffer_ = new_buffer(next_row_);
-    update_view([&](View& view) { view.buffer = buffer_; });
-  }
   const auto count = static_cast<std::uint32_t>(n);
-  if (bytes < kDirectBytes && n <= buffer_->capacity()) {
+  const std::size_t capacity = buffer_capacity();
+  if (bytes < kDirectBytes && n <= capacity) {
+    if (!buffer_ || !buffer_->has_room(n)) {
+      flush_buffer();
+      writing([&] { show_rows(std::make_shared<RowBuffer>(next_row_, capacity, batch.dim)); });
+    }
     for (std::size_t i = 0; i < n; ++i) {
       buffer_->push(batch.rows + i * batch.dim, fixes[i], batch.ids[i]);
     }
@@ -334,15 +231,27 @@ void Core::store_rows(const Batch& batch, std::span<const RowFix> fixes, RecordB
     return;
   }
   flush_buffer();
-  row_files_->append(next_row_, {batch.rows, n * batch.dim}, fixes, batch.ids);
-  if (options_.durability == Durability::kDisk) row_files_->sync();
-  record.direct_rows({0, dim, next_row_, count, direct_rows_crc(fixes)});
-  buffer_ = nullptr;
-  update_view([&](View& view) {
-    view.file = std::make_shared<const FileRows>(row_files_->view());
-    view.buffer = nullptr;
+  writing([&] {
+    row_files_->append(next_row_, {batch.rows, n * batch.dim}, fixes, batch.ids);
+    if (options_.durability == Durability::kDisk) sync_rows();
+    show_rows(nullptr);
   });
+  record.direct_rows({0, dim, next_row_, count, direct_rows_crc(fixes)});
   index_job_->wake();
+}
+
+// Takes back what store_rows() did for a batch that was not logged. No View has shown it.
+void Core::forget_rows(std::span<const std::string_view> ids) {
+  if (buffer_ && buffer_->first_row() + buffer_->size() > next_row_) {
+    buffer_->shrink(next_row_ - buffer_->first_row());
+  }
+  if (failed_ || row_files_->rows() <= next_row_) return;
+  try {
+    row_files_->truncate_to({next_row_, row_files_->id_bytes() - total_bytes(ids)});
+    show_rows(nullptr);
+  } catch (const std::exception& error) {
+    fail(error.what());  // the caller hears why the batch was refused, the next one of this
+  }
 }
 
 Sequence Core::log(RecordType type, RecordBuilder& record) {
@@ -355,42 +264,40 @@ Sequence Core::log(RecordType type, RecordBuilder& record) {
 }
 
 // Syncs as asked, publishes in sequence order. The change is the caller's and lives until it is
-// published.
+// published. When that fails the outcome is unknown: nothing that is in flight is shown any more.
 void Core::finish(Change& change, std::unique_lock<std::mutex>& lock) {
-  if (options_.durability != Durability::kDisk) {
-    publish(change);
-    return;
-  }
-  in_flight_.push_back(&change);
-  for (std::size_t i = 0; i < change.ids.size(); ++i) {
-    in_flight_ids_[std::string(change.ids[i])] =
-        change.removes ? kNoRow : change.first_row + static_cast<Row>(i);
-  }
-  lock.unlock();
-  std::exception_ptr error;
   try {
+    if (options_.durability != Durability::kDisk) {
+      publish(change);
+      return;
+    }
+    in_flight_.push_back(&change);
+    for (std::size_t i = 0; i < change.ids.size(); ++i) {
+      in_flight_ids_[std::string(change.ids[i])] =
+          change.removes ? kNoRow : change.first_row + static_cast<Row>(i);
+    }
+    lock.unlock();
     wal_->sync(change.sequence);  // shared with everybody who waits at the time
-  } catch (const Error& e) {
-    fail(e.what());
-    error = std::current_exception();
-  }
-  lock.lock();
-  if (error) {  // the outcome is unknown: nothing that was in flight is shown
+    lock.lock();
+    // What was logged before is synced too: whoever comes first publishes it.
+    while (std::find(in_flight_.begin(), in_flight_.end(), &change) != in_flight_.end()) {
+      if (failed_) throw Error(ErrorCode::kStorage, path_ + ": the outcome of the write is unknown");
+      publish(*in_flight_.front());
+      in_flight_.pop_front();
+    }
+  } catch (const std::exception& error) {
+    fail(error.what());
+    if (!lock.owns_lock()) lock.lock();
     std::erase(in_flight_, &change);
-    published_.notify_all();
-    std::rethrow_exception(error);
+    end_of_flight();
+    throw;
   }
-  // Whoever comes first publishes for all that have been synced.
-  const Sequence durable = wal_->durable_sequence();
-  while (!in_flight_.empty() && in_flight_.front()->sequence <= durable) {
-    publish(*in_flight_.front());
-    in_flight_.pop_front();
-  }
+  end_of_flight();
+}
+
+void Core::end_of_flight() {
   if (in_flight_.empty()) in_flight_ids_.clear();
   published_.notify_all();
-  published_.wait(lock, [&] {
-    return std::find(in_flight_.begin(), in_flight_.end(), &change) == in_flight_.end();
-  });
 }
 
 void Core::publish(const Change& change) {
@@ -422,22 +329,45 @@ void Core::publish(const Change& change) {
   }
 }
 
-// Writes the buffer's rows to the files; nothing is synced. On failure everything is as before.
+// ---- rows on their way to the files ------------------------------------------------------------
+
+// Lets new Views read rows() rows from the files and those behind them from `buffer`, which begins
+// there and takes the place of the present one.
+void Core::show_rows(std::shared_ptr<RowBuffer> buffer) {
+  const auto file = std::make_shared<const FileRows>(row_files_->view());
+  update_view([&](View& view) {
+    view.file = file;
+    view.buffer = buffer;
+  });
+  buffer_ = std::move(buffer);
+}
+
+// Writes the buffer's rows to the files; nothing is synced. After a failure the buffer is still
+// there, and the next try goes on where this one ended.
 void Core::flush_buffer() {
   if (!buffer_ || buffer_->size() == 0) return;
-  const std::size_t n = buffer_->size();
   const std::size_t dim = manifest_.spaces[0].dimension;
-  std::vector<std::string_view> ids(n);
-  for (std::size_t i = 0; i < n; ++i)
-    ids[i] = buffer_->id(buffer_->first_row() + static_cast<Row>(i));
-  row_files_->append(buffer_->first_row(), {buffer_->rows(), n * dim}, {buffer_->fixes(), n}, ids);
-  if (options_.durability == Durability::kMemory) wal_->flush();
-  buffer_ = nullptr;
-  update_view([&](View& view) {
-    view.file = std::make_shared<const FileRows>(row_files_->view());
-    view.buffer = nullptr;
+  writing([&] {
+    if (options_.durability == Durability::kMemory) wal_->flush();
+    const Row first = row_files_->rows();
+    const std::size_t done = first - buffer_->first_row();
+    const std::size_t n = buffer_->size() - done;
+    std::vector<std::string_view> ids(n);
+    for (std::size_t i = 0; i < n; ++i) ids[i] = buffer_->id(first + static_cast<Row>(i));
+    row_files_->append(first, {buffer_->row(first), n * dim}, {buffer_->fixes() + done, n}, ids);
+    show_rows(nullptr);
   });
   index_job_->wake();
+}
+
+// A failed sync is final, whatever its error: a second one may succeed though pages were lost.
+void Core::sync_rows() {
+  try {
+    row_files_->sync();
+  } catch (const Error& error) {
+    fail(error.what());
+    throw;
+  }
 }
 
 bool Core::pending_is_full() const {

@@ -90,7 +90,9 @@ bool Indexer::step() {
     publish();
   }
   bool more_links = false;
-  if (wants_graph(*view)) {
+  const Row linked_before = graph_ ? graph_->linked() : 0;
+  // A mapped graph stays mapped until there is something to link.
+  if (wants_graph(*view) && next_batch_end(linked_before) <= coded_) {
     own_graph(&stopping_);
     LinkOptions options;
     options.last = coded_;
@@ -121,7 +123,7 @@ void Indexer::optimize(std::size_t threads,
   }
   if (misfits_.retrain() && coded_ >= 2 * trained_rows_) retrain(*view, interrupt);
   publish();
-  if (!wants_graph(*view)) return;
+  if (!wants_graph(*view) || (graph_ && graph_->linked() >= target)) return;
   own_graph(interrupt);
   LinkOptions options;
   options.last = target;
@@ -262,12 +264,14 @@ void Indexer::drop_codes(const std::string& why) {
 
 // What drop_graph() and drop_codes() asked for, once no builder is at work.
 void Indexer::forget_damaged() {
-  if (graph_damaged_.exchange(false) && graph_ && graph_->mapped()) {
-    graph_ = nullptr;
-    saved_rows_ = 0;
+  if (graph_damaged_.exchange(false)) {
+    if (graph_ && graph_->mapped()) {  // an owned one has been checked and comes back
+      graph_ = nullptr;
+      saved_rows_ = 0;
+    }
     publish();
   }
-  if (codes_damaged_.exchange(false) && code_files_) {
+  if (codes_damaged_.exchange(false)) {
     code_files_ = nullptr;
     quantizer_ = nullptr;
     coded_ = 0;

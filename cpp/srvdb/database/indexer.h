@@ -73,6 +73,10 @@ class IndexHost {
   virtual std::shared_ptr<const View> view() const = 0;
   // Puts the index view into a new View.
   virtual void publish_index(std::shared_ptr<const IndexView> index) = 0;
+  // Makes everything published durable; how many rows that are. Derived files may cover those.
+  virtual Row checkpointed_rows() = 0;
+  // Puts the entries into the manifest when they differ from those in it.
+  virtual void store_derived(std::vector<ManifestDerived> derived) = 0;
 };
 
 struct IndexConfig {
@@ -92,7 +96,7 @@ class Indexer {
 
   // Takes over what an earlier run saved, as far as it is sound and of this generation, and
   // publishes it. `rows` are the published ones: nothing beyond them is believed. Reads headers
-  // only.
+  // only. Before any other call.
   void load(const std::vector<ManifestDerived>& derived, Row rows);
 
   void set_mode(Mode mode) noexcept { mode_.store(mode, std::memory_order_relaxed); }
@@ -104,10 +108,9 @@ class Indexer {
   // Codes and links all rows of vectors.bin in the view, partial batches included.
   void optimize(std::size_t threads, const std::function<void(std::size_t, std::size_t)>& progress,
                 Interrupt* interrupt);
-  // Makes codes durable and writes the graph file when `force` or more than 5 % of the links are
-  // not in it. Only rows below `published` are covered. Returns the manifest's entries, and whether
-  // they changed.
-  bool save(Row published, bool force, std::vector<ManifestDerived>& derived);
+  // Makes codes durable, writes the graph file when `force` or more than 5 % of the links are not
+  // in it, and tells the manifest. Ends with a checkpoint in any case.
+  void save(bool force);
 
   // True when so much is linked and not saved that it is worth a file in between.
   bool worth_saving() const;

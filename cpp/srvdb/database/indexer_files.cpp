@@ -24,7 +24,6 @@ const ManifestDerived* find_entry(const std::vector<ManifestDerived>& derived, s
 }  // namespace
 
 void Indexer::load(const std::vector<ManifestDerived>& derived, Row rows) {
-  const std::lock_guard lock(mutex_);
   const ManifestDerived* const codes = find_entry(derived, kDerivedCodes);
   const ManifestDerived* const graph = find_entry(derived, kDerivedGraph);
   try {
@@ -45,14 +44,20 @@ void Indexer::load(const std::vector<ManifestDerived>& derived, Row rows) {
 }
 
 void Indexer::load_codes(const ManifestDerived& entry, Row rows) {
+  // The files are made anew before the manifest names them: after a crash in between, or beside a
+  // writer at work, there may be none, or those of another lineage. That is no damage.
+  if (!files_.exists(file_path(kCodesName)) || !files_.exists(file_path(kCodesFixName))) return;
   const Row covers = std::min(entry.covers_rows, rows);
   std::unique_ptr<StridedFile> file =
-      open_code_files(files_, config_.directory, covers, read_only_);
+      open_code_files(files_, config_.directory, 0, read_only_);
   const StridedHeader& header = file->header();
+  if (header.lineage != entry.lineage) return;
   if (header.uuid != config_.uuid || header.generation != config_.generation ||
-      header.lineage != entry.lineage || header.dimension != config_.dim ||
-      header.stride != code_stride(config_.dim)) {
-    throw Error(ErrorCode::kCorruption, file_path(kCodesName) + ": not the file of this database");
+      header.dimension != config_.dim || header.stride != code_stride(config_.dim) ||
+      file->file_rows() < covers) {
+    throw Error(ErrorCode::kCorruption,
+                file_path(kCodesName) + ": expected codes of " + std::to_string(covers) +
+                    " rows of this database, got another one's or fewer");
   }
   quantizer_ = std::make_shared<const ScalarQuantizer>(
       ScalarQuantizer::from_bytes(as_byte_span(header.opaque), config_.dim, config_.graph.metric));
@@ -87,14 +92,16 @@ void Indexer::load_graph(const ManifestDerived& entry, Row rows) {
   saved_rows_ = header.covers_rows;
 }
 
-bool Indexer::save(Row published, bool force, std::vector<ManifestDerived>& derived) {
+void Indexer::save(bool force) {
   const std::lock_guard lock(mutex_);
-  if (read_only_) return false;
+  if (read_only_) return;
+  const Row published = host_.checkpointed_rows();  // nothing is linked meanwhile
   std::vector<ManifestDerived> entries;
-  const Row codes = std::min(coded_, published);
   if (code_files_) {
+    const Row codes = std::min(coded_, published);
     if (codes != saved_codes_) code_files_->sync();
     entries.push_back({kDerivedCodes, kCodesName, codes, lineage_});
+    saved_codes_ = codes;
   }
   if (graph_) {
     const Row linked = graph_->linked();
@@ -109,10 +116,7 @@ bool Indexer::save(Row published, bool force, std::vector<ManifestDerived>& deri
       entries.push_back({kDerivedGraph, kGraphName, saved_rows_.load(), graph_lineage_});
     }
   }
-  saved_codes_ = codes;
-  const bool changed = entries != derived;
-  derived = std::move(entries);
-  return changed;
+  host_.store_derived(std::move(entries));
 }
 
 void Indexer::write_graph() {

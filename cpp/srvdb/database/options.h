@@ -41,7 +41,7 @@ struct OpenOptions {
   std::optional<std::size_t> dimension;  // 1..kMaxDimension; default: that of the first batch
   std::optional<Metric> metric;          // default: cosine
   std::optional<Mode> mode;              // default: auto
-  std::optional<std::uint32_t> m;        // 2..256, links a row aims for; default 16
+  std::optional<std::uint32_t> m;        // 2..128, half of a row's links at most; default 16
   std::optional<std::uint32_t> ef_construction;  // 1..100,000; default 200
   std::uint32_t ef = kDefaultEf;                 // 1..1,000,000; not stored
   Durability durability = Durability::kOs;

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <filesystem>
 #include <map>
 #include <set>
 #include <utility>
@@ -58,7 +59,9 @@ void watch_forks() {
   }
 }
 
-std::shared_ptr<RegistryEntry> entry_of(const std::string& path) {
+// The directory's entry. `stale` is one that turned out to belong to another directory, removed
+// since, whose inode number came back: it is replaced, and its handles keep it.
+std::shared_ptr<RegistryEntry> entry_of(const std::string& path, const RegistryEntry* stale) {
   struct stat info {};
   if (::stat(path.c_str(), &info) != 0) {
     throw Error(ErrorCode::kStorage, "cannot look up " + path, errno);
@@ -66,18 +69,26 @@ std::shared_ptr<RegistryEntry> entry_of(const std::string& path) {
   Registry& r = registry();
   const std::lock_guard lock(r.mutex);
   auto& entry = r.entries[{info.st_dev, info.st_ino}];
-  if (!entry) entry = std::make_shared<RegistryEntry>();
+  if (!entry || entry.get() == stale) entry = std::make_shared<RegistryEntry>();
   return entry;
 }
 
 }  // namespace
 
-std::shared_ptr<RegistryEntry> registry_open(const std::string& path, const OpenOptions& options,
+std::shared_ptr<RegistryEntry> registry_open(const std::string& given, const OpenOptions& options,
                                              std::shared_ptr<Core>& core) {
   watch_forks();
+  // The process may change its working directory while the database is open.
+  const std::string path = given.empty() ? given : std::filesystem::absolute(given).string();
   Core::prepare_directory(path, options);
-  const std::shared_ptr<RegistryEntry> entry = entry_of(path);
-  const std::lock_guard lock(entry->mutex);
+  std::shared_ptr<RegistryEntry> entry = entry_of(path, nullptr);
+  std::unique_lock lock(entry->mutex);
+  while (entry->core && !entry->core->is_at(path)) {
+    const std::shared_ptr<RegistryEntry> stale = std::exchange(entry, nullptr);
+    lock.unlock();
+    entry = entry_of(path, stale.get());
+    lock = std::unique_lock(entry->mutex);
+  }
   if (entry->core) {
     if (!options.read_only && entry->core->read_only()) {
       throw Error(ErrorCode::kLocked, path + " is already open read-only in this process (pid " +

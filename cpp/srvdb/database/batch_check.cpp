@@ -1,0 +1,111 @@
+#include "srvdb/database/batch_check.h"
+
+#include "srvdb/base/error.h"
+#include "srvdb/database/json.h"
+#include "srvdb/database/pending.h"
+#include "srvdb/distance/metric.h"
+
+namespace srvdb {
+
+std::string quoted(std::string_view id) {
+  constexpr std::size_t kShown = 80;
+  std::string out("'");
+  out.append(id.substr(0, kShown)).append(id.size() <= kShown ? "'" : "…'");
+  return out;
+}
+
+std::string item_prefix(const Batch& batch, std::size_t index) {
+  return "item " + std::to_string(batch.first_item + index) + ": ";
+}
+
+void check_batch(const Batch& batch) {
+  const std::size_t n = batch.ids.size();
+  if (batch.dim == 0 || batch.dim > kMaxDimension) {
+    throw Error(ErrorCode::kDimension, "dimension must be 1.." + std::to_string(kMaxDimension) +
+                                           ", got " + std::to_string(batch.dim));
+  }
+  if (!batch.metadata.empty() && batch.metadata.size() != n) {
+    throw Error(ErrorCode::kInvalidInput, "expected one metadata for each of " + std::to_string(n) +
+                                              " ids, got " + std::to_string(batch.metadata.size()));
+  }
+  std::size_t bytes = n * batch.dim * sizeof(float);  // dim <= 2^16, n ids fill 16 n bytes of memory: cannot overflow
+  for (std::size_t i = 0; i < n; ++i) {
+    const std::string_view id = batch.ids[i];
+    if (id.empty() || id.size() > kMaxIdBytes) {
+      throw Error(ErrorCode::kInvalidInput, item_prefix(batch, i) + "an id must have 1.." +
+                                                std::to_string(kMaxIdBytes) + " bytes, got " +
+                                                std::to_string(id.size()));
+    }
+    bytes += id.size();
+  }
+  for (std::size_t i = 0; i < batch.metadata.size(); ++i) {
+    const std::string_view text = batch.metadata[i];
+    if (text.size() > kMaxMetadataBytes) {
+      throw Error(ErrorCode::kInvalidInput, item_prefix(batch, i) + "metadata must have at most " +
+                                                std::to_string(kMaxMetadataBytes) +
+                                                " bytes as JSON, got " +
+                                                std::to_string(text.size()));
+    }
+    bytes += text.size();
+    if (batch.metadata_is_valid || text.empty()) continue;
+    if (const auto problem = json_object_problem(text)) {
+      throw Error(ErrorCode::kInvalidInput, item_prefix(batch, i) + "metadata " + *problem);
+    }
+  }
+  if (n > kMaxBatchRows || bytes > kMaxBatchBytes) {
+    throw Error(ErrorCode::kInvalidInput,
+                "one batch takes at most " + std::to_string(kMaxBatchRows) + " rows and " +
+                    std::to_string(kMaxBatchBytes) + " bytes, got " + std::to_string(n) +
+                    " rows and " + std::to_string(bytes) +
+                    " bytes: use add_batch, which writes chunk by chunk");
+  }
+}
+
+std::vector<RowFix> check_rows(const Batch& batch) {
+  std::vector<RowFix> fixes(batch.ids.size());
+  for (std::size_t i = 0; i < fixes.size(); ++i) {
+    const float* const row = batch.rows + i * batch.dim;
+    const RowCheck checked = check_row(row, batch.dim);
+    if (checked.first_bad >= 0) {
+      const auto at = static_cast<std::size_t>(checked.first_bad);
+      throw Error(ErrorCode::kInvalidInput, item_prefix(batch, i) + "component " + std::to_string(at) +
+                                                " of the embedding of " + quoted(batch.ids[i]) +
+                                                " must be finite, got " + std::to_string(row[at]));
+    }
+    fixes[i] = make_row_fix({row, batch.dim}, round_up_to_float(checked.norm));
+  }
+  return fixes;
+}
+
+std::vector<bool> check_duplicates(const Batch& batch, bool upsert) {
+  const std::size_t n = batch.ids.size();
+  const std::vector<std::uint32_t> order = sort_ids(n, batch.ids.data());
+  std::vector<bool> drop;
+  for (std::size_t i = 1; i < n; ++i) {
+    if (batch.ids[order[i]] != batch.ids[order[i - 1]]) continue;
+    if (!upsert) {
+      throw Error(ErrorCode::kDuplicateId,
+                  item_prefix(batch, order[i]) + "id " + quoted(batch.ids[order[i]]) +
+                      " stands in the batch already, as item " +
+                      std::to_string(batch.first_item + order[i - 1]));
+    }
+    drop.resize(n);
+    drop[order[i - 1]] = true;
+  }
+  return drop;
+}
+
+KeptItems::KeptItems(const Batch& batch, std::span<const RowFix> fixes,
+                     const std::vector<bool>& drop)
+    : dim_(batch.dim) {
+  for (std::size_t i = 0; i < batch.ids.size(); ++i) {
+    if (drop[i]) continue;
+    ids_.push_back(batch.ids[i]);
+    if (!batch.metadata.empty()) metadata_.push_back(batch.metadata[i]);
+    const float* const row = batch.rows + i * batch.dim;
+    rows_.insert(rows_.end(), row, row + batch.dim);
+    fixes_.push_back(fixes[i]);
+  }
+}
+
+}  // namespace srvdb

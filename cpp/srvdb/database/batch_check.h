@@ -1,0 +1,46 @@
+// What can be said of a batch without looking at the database: sizes, ids, metadata, components.
+//
+// Every refusal is an Error that names the item (its number counts from Batch::first_item), what
+// was expected and what came. Pure functions, safe from any thread.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "srvdb/database/database.h"
+#include "srvdb/storage/strided_file.h"
+
+namespace srvdb {
+
+// "item 3: ", to begin a message about one item of the batch.
+std::string item_prefix(const Batch& batch, std::size_t index);
+// The id in quotes, cut when it is long.
+std::string quoted(std::string_view id);
+
+// kDimension: a dimension no database has. kInvalidInput: lists of different lengths, a bad id,
+// metadata that is not a JSON object, a batch beyond the limits.
+void check_batch(const Batch& batch);
+// Norm and checksum of each row. kInvalidInput: a component that is not finite.
+std::vector<RowFix> check_rows(const Batch& batch);
+// Marks the items that a later one with the same id replaces; empty when there are none. Unless it
+// is an upsert the second of two equal ids is kDuplicateId.
+std::vector<bool> check_duplicates(const Batch& batch, bool upsert);
+
+// A batch without the marked items, in memory of its own.
+class KeptItems {
+ public:
+  KeptItems(const Batch& batch, std::span<const RowFix> fixes, const std::vector<bool>& drop);
+  Batch batch() const { return {ids_, rows_.data(), dim_, metadata_}; }
+  const std::vector<RowFix>& fixes() const noexcept { return fixes_; }
+
+ private:
+  std::size_t dim_;
+  std::vector<std::string_view> ids_;
+  std::vector<std::string_view> metadata_;
+  std::vector<float> rows_;
+  std::vector<RowFix> fixes_;
+};
+
+}  // namespace srvdb

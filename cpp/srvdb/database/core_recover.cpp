@@ -1,0 +1,154 @@
+// Core: replaying the log above the last checkpoint.
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "srvdb/base/error.h"
+#include "srvdb/base/events.h"
+#include "srvdb/database/core.h"
+
+namespace srvdb {
+
+// Replays the log above the last checkpoint: a writer into the files, ending with a checkpoint; a
+// reader into memory.
+void Core::recover() {
+  const std::string directory = path_ + "/wal";
+  if (!files_.exists(directory)) {
+    throw Error(ErrorCode::kCorruption, directory + " is missing");
+  }
+  WalReader reader(files_, directory, applied_);
+  while (const std::optional<WalRecord> record = reader.next()) {
+    const std::string bad = replay(*record);
+    if (!bad.empty()) {
+      reader.reject(bad);
+      break;
+    }
+  }
+  const Sequence last = view()->sequence;
+  if (options_.read_only) return;
+  if (reader.end().torn) {
+    cut_wal(files_, directory, reader.end());
+    post_event(Event::Level::kInfo, path_ +
+                                        ": the log ended in the middle of a write that was "
+                                        "never acknowledged; it was cut: " +
+                                        reader.end().reason);
+  }
+  wal_ = std::make_unique<WalWriter>(files_, directory, last + 1, wal_options());
+  wal_->mark_durable(applied_);
+  if (last == applied_) return;
+  if (row_files_->file_rows() > next_row_) {
+    row_files_->truncate_to({next_row_, row_files_->id_bytes()});
+  }
+  checkpoint();
+}
+
+// Applies one record; says what is wrong when its direct rows are not what was logged.
+std::string Core::replay(const WalRecord& raw) {
+  const DecodedRecord record = decode_record(raw.payload);
+  Change change;
+  change.sequence = raw.sequence;
+  change.first_row = next_row_;
+  const auto refuse = [&](const std::string& why) {
+    throw Error(ErrorCode::kCorruption,
+                path_ + "/wal: record " + std::to_string(raw.sequence) + " " + why);
+  };
+  std::vector<std::string_view> texts;
+  if (!row_files_) refuse("comes before the database has a dimension");
+  if (raw.type == static_cast<std::uint8_t>(RecordType::kDelete)) {
+    change.ids = record.targets;
+    change.removes = true;
+  } else if (raw.type == static_cast<std::uint8_t>(RecordType::kAdd)) {
+    change.ids = record.ids;
+    for (const auto& text : record.metadata) texts.push_back(text.value_or(std::string_view()));
+    if (!texts.empty() && texts.size() != record.ids.size()) refuse("has a wrong number of texts");
+    change.metadata = texts;
+    if (record.rows.size() + record.direct_rows.size() != 1) refuse("must have one list of rows");
+    if (!record.rows.empty()) {
+      replay_inline(record.rows[0], record.ids, refuse);
+    } else if (std::string bad = replay_direct(record.direct_rows[0], record.ids, refuse);
+               !bad.empty()) {
+      return bad;
+    }
+    next_row_ += static_cast<Row>(record.ids.size());
+  } else {
+    throw Error(ErrorCode::kVersion, path_ + "/wal: record " + std::to_string(raw.sequence) +
+                                         " is of type " + std::to_string(raw.type) +
+                                         ", which this version does not know");
+  }
+  find_existing(change.ids, [&](std::size_t, Row row) { change.retired.push_back(row); });
+  std::sort(change.retired.begin(), change.retired.end());
+  change.retired.erase(std::unique(change.retired.begin(), change.retired.end()),
+                       change.retired.end());
+  publish(change);
+  return {};
+}
+
+void Core::replay_inline(const InlineRows& rows, std::span<const std::string_view> ids,
+                         const Refuse& refuse) {
+  const std::size_t dim = manifest_.spaces[0].dimension;
+  if (rows.dimension != dim || rows.first_row != next_row_ || rows.count != ids.size()) {
+    refuse("has rows that do not follow those before");
+  }
+  std::vector<float> values(std::size_t{rows.count} * dim);
+  std::memcpy(values.data(), rows.bytes.data(), values.size() * sizeof(float));
+  std::vector<RowFix> fixes(rows.count);
+  for (std::size_t i = 0; i < fixes.size(); ++i) {
+    const std::span<const float> row(values.data() + i * dim, dim);
+    fixes[i] = make_row_fix(row, round_up_to_float(check_row(row.data(), dim).norm));
+  }
+  place_replayed(values, fixes, ids);
+}
+
+std::string Core::replay_direct(const DirectRows& rows, std::span<const std::string_view> ids,
+                                const Refuse& refuse) {
+  const std::size_t dim = manifest_.spaces[0].dimension;
+  if (rows.dimension != dim || rows.first_row != next_row_ || rows.count != ids.size()) {
+    refuse("has rows that do not follow those before");
+  }
+  if (row_files_->direct_crc(rows.first_row, rows.count) != rows.crc) {
+    return "rows " + std::to_string(rows.first_row) + ".." +
+           std::to_string(rows.first_row + rows.count) +
+           " of vectors.bin are not those that were logged";
+  }
+  if (!options_.read_only) {
+    row_files_->append_ids(rows.first_row, ids);
+    show_rows(nullptr);
+    return {};
+  }
+  const StridedView written = row_files_->written(rows.first_row + rows.count);
+  std::vector<RowFix> fixes(rows.count);
+  for (Row i = 0; i < rows.count; ++i) fixes[i] = written.fix(rows.first_row + i);
+  const auto* const first = reinterpret_cast<const float*>(written.at(rows.first_row));
+  place_replayed({first, std::size_t{rows.count} * dim}, fixes, ids);
+  return {};
+}
+
+// A writer puts replayed rows into the files; a reader into a buffer that takes the place of its
+// last one.
+void Core::place_replayed(std::span<const float> values, std::span<const RowFix> fixes,
+                          std::span<const std::string_view> ids) {
+  if (!options_.read_only) {
+    row_files_->append(next_row_, values, fixes, ids);
+    show_rows(nullptr);
+    return;
+  }
+  const std::size_t dim = manifest_.spaces[0].dimension;
+  const std::size_t before = buffer_ ? buffer_->size() : 0;
+  if (!buffer_ || !buffer_->has_room(fixes.size())) {
+    const Row first = applied_rows_;
+    const auto larger =
+        std::make_shared<RowBuffer>(first, std::max(2 * before, before + fixes.size()), dim);
+    for (std::size_t i = 0; i < before; ++i) {
+      const Row row = first + static_cast<Row>(i);
+      larger->push(buffer_->row(row), buffer_->fixes()[i], buffer_->id(row));
+    }
+    buffer_ = larger;
+  }
+  for (std::size_t i = 0; i < fixes.size(); ++i) {
+    buffer_->push(values.data() + i * dim, fixes[i], ids[i]);
+  }
+  update_view([&](View& view) { view.buffer = buffer_; });
+}
+
+}  // namespace srvdb
