@@ -146,6 +146,32 @@ TEST(CodeQuery, ScoreBoundAndKeyLimitNeverMissARow) {
   }
 }
 
+// A row without error of its own that lies just where the query was rounded.
+TEST(CodeQuery, ScoreBoundCountsTheRoundingOfTheQuery) {
+  const Rows rows(100, 64, Values::kOrdinary, 17);
+  const auto quantizer = ScalarQuantizer::train(rows.at, 64, Metric::kIp);
+  for (const float* q : rows.at) {
+    float largest = 0;
+    for (std::size_t i = 0; i < 64; ++i) largest = std::max(largest, std::abs(q[i]));
+    const float step = largest / 127;
+    std::vector<std::uint8_t> code(64);
+    for (std::size_t i = 0; i < 64; ++i) {
+      code[i] = q[i] > std::nearbyint(q[i] / step) * step ? 228 : 28;
+    }
+    std::vector<float> row(64);
+    quantizer.decode(code.data(), row.data());
+    float error = 0;
+    EXPECT_EQ(encode(quantizer, row.data(), &error), code);
+    CodeQuery query;
+    quantizer.prepare(q, query);
+    const std::int32_t key = CodeDistance(query).key(code.data());
+    const double exact = exact_score(Metric::kIp, q, row.data(), 64);
+    EXPECT_GT(exact, query.approx_score(key) + static_cast<double>(error) * 64);
+    EXPECT_GE(query.score_bound(key, error, reference_norm(row.data(), 64)), exact);
+    EXPECT_LE(key, query.key_limit(exact, error, reference_norm(row.data(), 64)));
+  }
+}
+
 TEST(CodeQuery, KeyLimitSkipsRowsThatAreClearlyWorse) {
   const Rows rows(500, 128, Values::kOrdinary, 9);
   for (const Metric metric : kMetrics) {
