@@ -67,6 +67,16 @@ def version(package: str) -> str | None:
         return None
 
 
+def command_line(script: str, words: list[str]) -> str:
+    """What to type to measure the same again; where files are kept does not belong to it."""
+    kept = list(words)
+    for folder in ("--out", "--cache"):
+        if folder in kept:
+            at = kept.index(folder)
+            del kept[at : at + 2]
+    return shlex.join(["python", "-m", f"benchmarks.{script}", *kept])
+
+
 class Report:
     """Collects measures of one script and writes `<out>/<script>.json` when it is finished."""
 
@@ -75,8 +85,7 @@ class Report:
         self.out = out
         self.measures: list[Measure] = []
         self.skipped: list[str] = []
-        arguments = " ".join(shlex.quote(word) for word in sys.argv[1:])
-        self.command = f"python -m benchmarks.{script} {arguments}".rstrip()
+        self.command = command_line(script, sys.argv[1:])
         self.started = time.strftime("%Y-%m-%dT%H:%M:%S")
         print(f"$ {self.command}", flush=True)
 

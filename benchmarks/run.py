@@ -28,7 +28,7 @@ FULL: dict[str, list[str]] = {
 QUICK: dict[str, list[str]] = {
     "exact_recall": ["--sets", "sift-5k", "words:ip", "--queries", "100", "--sample", "20"],
     "hnsw_recall": ["--sets", "sift-5k", "words"],
-    "exact_speed": ["--sets", "sift-80k", "--rounds", "3", "--batch", "200"],
+    "exact_speed": ["--sets", "sift-80k", "--rounds", "3", "--batch", "1000"],
     "reopen": ["--rows", "20000", "--rounds", "3"],
     "ingest": [
         "--rows",

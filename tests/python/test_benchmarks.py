@@ -179,7 +179,8 @@ def test_qps_runs(data_directory, tmp_path):
     small = ["--sets", "tiny", "--rounds", "2", "--queries", "10"]
     record = run_measure("qps", data_directory, tmp_path, *small)
     assert record["measures"]
-    assert record["command"].startswith("python -m benchmarks.qps --sets tiny")
+    wanted = "python -m benchmarks.qps --sets tiny --rounds 2 --queries 10"
+    assert record["command"] == wanted
 
 
 def test_build_runs(data_directory, tmp_path):
