@@ -1,6 +1,7 @@
 // One bit a row, set once: "this row's checksum has been verified". Grows by itself.
 //
-// Chunks of 65,536 rows are made when first touched. Thread-safe; relaxed atomics, because a set
+// Chunks of 1,048,576 rows are made when first touched; the table of them is small, because it is
+// filled with zeros at every opening. Thread-safe; relaxed atomics, because a set
 // bit guards nothing but repeated work.
 #pragma once
 
@@ -31,8 +32,8 @@ class VerifiedRows {
   void clear_from(Row first) noexcept;  // not beside set_* on the same rows
 
  private:
-  static constexpr std::uint32_t kWords = 1024;  // of 64 rows: a chunk of 8 KiB
-  static constexpr std::uint32_t kChunks = 65536;
+  static constexpr std::uint32_t kWords = 16384;  // of 64 rows: a chunk of 128 KiB
+  static constexpr std::uint32_t kChunks = 4096;
   struct Chunk {
     std::atomic<std::uint64_t> words[kWords]{};
   };
