@@ -17,9 +17,6 @@ constexpr Row kMaxBatch = 512;
 constexpr Row kBatchShare = 32;  // a batch is at most this part of the linked rows
 constexpr std::size_t kGrain = 8;
 
-PruneRule kNewRule{77, false};
-PruneRule kBackRule{77, false};
-
 bool nearer(const Neighbor& a, const Neighbor& b) noexcept {
   return a.key != b.key ? a.key < b.key : a.row < b.row;
 }
@@ -37,6 +34,8 @@ struct Group {
 };
 
 struct Worker {
+  Worker(Metric metric, std::size_t dim) : probe(metric, dim), pruner(metric, dim) {}
+
   CodeQuery query;
   CodeProbe probe;
   Pruner pruner;
@@ -102,7 +101,7 @@ void GraphBuilder::State::collect(const CodesView& codes, Row first, Row last, R
   worker.ids.resize(n);
   worker.keys.resize(n);
   worker.picked.resize(n);
-  worker.probe.set(codes.code(row), codes.stride);
+  worker.probe.set(codes.code(row));
   for (std::size_t i = 0; i < worker.found.size(); ++i) worker.ids[i] = worker.found[i].row;
   worker.probe.many(codes.base, worker.ids.data(), worker.found.size(), worker.keys.data());
   auto& out = worker.candidates;
@@ -132,7 +131,7 @@ void GraphBuilder::State::choose(const CodesView& codes, const ScalarQuantizer& 
   graph_walk(graph, codes, distance, {.ef = graph.params().ef_construction, .limit = first},
              worker.found);
   collect(codes, first, last, row, worker);
-  worker.pruner.prune(codes, worker.candidates, graph.params().bound(), kNewRule);
+  worker.pruner.prune(codes, worker.candidates, graph.params().bound());
   fresh.set(row - first, worker.pruner.chosen());
 }
 
@@ -177,13 +176,13 @@ void GraphBuilder::State::merge(const CodesView& codes, Row first, std::size_t g
   }
   if (ids.size() <= bound) return changed.set(group, ids);
   worker.keys.resize(ids.size());
-  worker.probe.set(codes.code(target), codes.stride);
+  worker.probe.set(codes.code(target));
   worker.probe.many(codes.base, ids.data(), ids.size(), worker.keys.data());
   auto& candidates = worker.candidates;
   candidates.clear();
   for (std::size_t i = 0; i < ids.size(); ++i) candidates.push_back({worker.keys[i], ids[i]});
   std::sort(candidates.begin(), candidates.end(), nearer);
-  worker.pruner.prune(codes, candidates, bound, kBackRule);
+  worker.pruner.prune(codes, candidates, bound);
   changed.set(group, worker.pruner.chosen());
 }
 
@@ -216,7 +215,9 @@ Row GraphBuilder::link(const CodesView& codes, const ScalarQuantizer& quantizer,
                        const LinkOptions& options) {
   Graph& graph = state_->graph;
   const std::size_t threads = options.threads == 0 ? default_threads() : options.threads;
-  if (state_->workers.size() < threads) state_->workers.resize(threads);
+  while (state_->workers.size() < threads) {
+    state_->workers.emplace_back(graph.params().metric, quantizer.dim());
+  }
   const Row wanted = std::min({options.last, codes.rows, kMaxGraphRows});
   for (std::size_t batch = 0; batch < options.max_batches; ++batch) {
     const Row first = graph.linked();

@@ -47,7 +47,7 @@ class Walk {
   }
 
  private:
-  static constexpr std::size_t kMaxEntries = 512;
+  static constexpr std::size_t kMaxEntries = 128;
   static constexpr std::size_t kSeeds = 8;
 
   // Starts from the best of the entry table: rows evenly spaced over [0, limit).

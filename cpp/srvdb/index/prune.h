@@ -1,12 +1,13 @@
-// Choosing the links of a row among candidates: robust pruning on distances between codes.
-// Internal to the index layer.
+// Choosing the links of a row among candidates: robust pruning on distances between codes. Internal
+// to the index layer.
 //
-// Distances are squared Euclidean ones between codes, whatever the metric (rows are normalised
-// before coding under cosine), as integers: the same choice on every instruction set. A candidate
-// is passed over when a chosen neighbour is nearer to it, by the factor alpha, than the row is:
-// the neighbour leads there. (Subramanya et al., DiskANN, 2019, algorithm 2.)
+// Distances are integers, the same on every instruction set: squared Euclidean ones between codes
+// under l2 and cosine (where rows are normalised before coding), minus the inner product under ip.
+// A candidate is passed over when a chosen neighbour is nearer to it than the row is, by the factor
+// alpha: the neighbour leads there. (Subramanya et al., DiskANN, 2019, algorithm 2; Morozov and
+// Babenko, Non-metric similarity graphs, 2018, for ip.)
 //
-// Not thread-safe: one Pruner a worker.
+// Not thread-safe: one CodeProbe and one Pruner a worker.
 #pragma once
 
 #include <cstddef>
@@ -15,17 +16,20 @@
 #include <vector>
 
 #include "srvdb/base/aligned.h"
+#include "srvdb/distance/metric.h"
 #include "srvdb/index/graph_search.h"
 #include "srvdb/index/rows.h"
 #include "srvdb/simd/dispatch.h"
 
 namespace srvdb {
 
-// Squared Euclidean distances from one code to others.
+// Distances from one code to others.
 class CodeProbe {
  public:
-  // Takes the code of the row to measure from; `stride` bytes.
-  void set(const std::uint8_t* code, std::size_t stride);
+  CodeProbe(Metric metric, std::size_t dim);
+
+  // Takes the code of the row to measure from.
+  void set(const std::uint8_t* code);
   // out[i]: distance to row ids[i] of the codes at base.
   void many(const std::uint8_t* base, const Row* ids, std::size_t n, std::int32_t* out) const;
   // out[i]: distance to row i of n consecutive rows at base.
@@ -36,28 +40,36 @@ class CodeProbe {
   static constexpr std::size_t kMaxPiece = 32768;
   std::int32_t long_distance(const std::uint8_t* code) const;
 
-  simd::CodeKernels kernels_{};
-  AlignedBuffer<std::int16_t> wide_;
-  std::size_t stride_ = 0;
-};
-
-// How links are chosen.
-struct PruneRule {
-  std::int64_t alpha_num = 64;  // alpha squared is alpha_num / kAlphaDen
-  bool fill = true;             // spare places go to the nearest candidates passed over
-  static constexpr std::int64_t kAlphaDen = 64;
+  bool dot_;  // ip
+  std::size_t dim_;
+  std::size_t stride_;
+  simd::CodeKernels kernels_;
+  AlignedBuffer<std::int16_t> wide_;   // the code, for squared distances
+  AlignedBuffer<std::int8_t> narrow_;  // the code less 128, for inner products
+  std::int32_t shift_ = 0;  // what makes the inner-product kernel's key minus the product
 };
 
 class Pruner {
  public:
+  // Under ip alpha is 1, the distances being no metric.
+  Pruner(Metric metric, std::size_t dim) : relaxed_(metric != Metric::kIp), probe_(metric, dim) {}
+
   // Chooses at most `bound` of the candidates, which are sorted (key, row), distinct, without the
   // row itself, and whose keys are distances to the row. The choice is left in chosen(), best
   // first.
-  void prune(const CodesView& codes, std::span<const Neighbor> candidates, std::size_t bound,
-             const PruneRule& rule);
+  void prune(const CodesView& codes, std::span<const Neighbor> candidates, std::size_t bound);
   std::span<const Row> chosen() const noexcept { return chosen_; }
 
  private:
+  // alpha squared, as a fraction
+  static constexpr std::int64_t kAlphaNum = 77;
+  static constexpr std::int64_t kAlphaDen = 64;
+  bool leads(std::int32_t from_chosen, std::int32_t from_row) const noexcept {
+    if (!relaxed_) return from_chosen < from_row;
+    return from_chosen * kAlphaNum <= from_row * kAlphaDen;
+  }
+
+  bool relaxed_;
   CodeProbe probe_;
   std::vector<Row> chosen_;
   std::vector<Neighbor> open_;    // neither chosen nor passed over, in order
