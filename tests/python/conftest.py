@@ -1,9 +1,10 @@
-"""Fixtures of all tests: a path for a database, a small database, no settings of the environment."""
+"""Fixtures of all tests: a path, a small database, no settings from the environment."""
 
 import os
 
 import numpy as np
 import pytest
+
 import srvdb
 
 

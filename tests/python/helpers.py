@@ -89,3 +89,18 @@ def start_child(code: str, *arguments: str, **options) -> subprocess.Popen:
         text=True,
         **options,
     )
+
+
+def end_child(child: subprocess.Popen, text: str = "") -> tuple[str, str]:
+    """What a child still writes to stdout and stderr until it ends; closes its pipes.
+
+    Unlike communicate() this keeps what readline() has read ahead.
+    """
+    if child.stdin is not None:
+        child.stdin.write(text)
+        child.stdin.close()
+    rest, errors = child.stdout.read(), child.stderr.read()
+    child.stdout.close()
+    child.stderr.close()
+    child.wait(timeout=60)
+    return rest, errors

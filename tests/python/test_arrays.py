@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+
 import srvdb
 from helpers import numbered
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 import srvdb
 
 NAN, INF = float("nan"), float("inf")
@@ -66,17 +67,17 @@ for name, bad, message in [
     ("metadata is larger than 1 MiB", {"a": "x" * (1 << 20)}, "1,?048,?576|1 MiB"),
     ("metadata text is larger than 1 MiB", '{"a": "' + "x" * (1 << 20) + '"}', "1,?048,?576|1 MiB"),
 ]:
-    CASES[name] = ((IDS, GOOD * 4, [{}, {}, bad, {}]), srvdb.InvalidInputError, f"item 2.*{message}")
+    CASES[name] = (
+        (IDS, GOOD * 4, [{}, {}, bad, {}]),
+        srvdb.InvalidInputError,
+        f"item 2.*{message}",
+    )
 
 
 @pytest.fixture(params=["one", "sharded"])
 def two(request, path):
     """A database, or three shards, with one row of two dimensions."""
-    opened = (
-        srvdb.open(path)
-        if request.param == "one"
-        else srvdb.ShardedDatabase(path, shards=3)
-    )
+    opened = srvdb.open(path) if request.param == "one" else srvdb.ShardedDatabase(path, shards=3)
     with opened as database:
         database.add(["old"], [[1.0, 2.0]])
         yield database
@@ -99,7 +100,7 @@ def test_bad_batch_is_refused_whole(two, verb, case):
 def test_nested_too_deep_is_refused(db):
     loop = {}
     loop["self"] = loop
-    with pytest.raises(srvdb.InvalidInputError, match="item 0.*nested"):
+    with pytest.raises(srvdb.InvalidInputError, match=r"item 0.*nested"):
         db.add(["a"], GOOD, [loop])
 
 
@@ -133,7 +134,7 @@ def test_bad_query_of_a_batch_is_named(two):
         two.search_batch([[1.0, 2.0], [NAN, 2.0]])
     with pytest.raises(srvdb.DimensionError, match="item 1"):
         two.search_batch([[1.0, 2.0], [1.0]])
-    with pytest.raises(srvdb.DimensionError, match="2.*3"):
+    with pytest.raises(srvdb.DimensionError, match=r"2.*3"):
         two.search_batch(np.ones((2, 3)))
 
 

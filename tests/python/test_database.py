@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+
 import srvdb
 from helpers import METRICS, numbered, true_scores
 

@@ -5,6 +5,7 @@ import random
 
 import numpy as np
 import pytest
+
 import srvdb
 from helpers import run_child
 

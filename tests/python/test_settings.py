@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+
 import srvdb
 from helpers import numbered, run_child
 from srvdb.config import Settings

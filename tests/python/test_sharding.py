@@ -5,10 +5,10 @@ import os
 
 import numpy as np
 import pytest
+
 import srvdb
 from helpers import METRICS, numbered, run_child
 from srvdb._placement import shard_of
-
 
 PLACED_IN_4 = [0, 0, 3, 1, 0, 3, 0, 1, 0]
 PLACED_IN_7 = [4, 0, 2, 1, 3, 5, 6, 4, 1]
@@ -95,7 +95,7 @@ def test_the_number_of_shards_is_fixed(path):
     with pytest.raises(srvdb.InvalidInputError, match="shards="):
         srvdb.ShardedDatabase(path)
     srvdb.ShardedDatabase(path, shards=2).close()
-    with pytest.raises(srvdb.InvalidInputError, match="2 shards.*shards=3"):
+    with pytest.raises(srvdb.InvalidInputError, match=r"2 shards.*shards=3"):
         srvdb.ShardedDatabase(path, shards=3)
     for wrong in (0, 1001, "2"):
         with pytest.raises(srvdb.InvalidInputError, match="shards"):
@@ -151,7 +151,7 @@ def test_first_batch_decides_the_dimension_of_every_shard(path):
     with srvdb.ShardedDatabase(path, shards=3) as db:
         db.add(["only"], [[1.0, 2.0]])
         for id in numbered(20):
-            with pytest.raises(srvdb.DimensionError, match="2.*3"):
+            with pytest.raises(srvdb.DimensionError, match=r"2.*3"):
                 db.add([id], [[1.0, 2.0, 3.0]])
         with pytest.raises(srvdb.DimensionError):
             db.search([1.0])
