@@ -16,7 +16,7 @@ constexpr Row kEncodeBlock = 512;                              // rows one threa
 constexpr std::size_t kAutoComponents = std::size_t{2} << 20;  // "auto" links from here on
 
 std::size_t checked_words(Row rows) noexcept {
-  return rows / kCodeCheckRows / 64 + 1;
+  return rows / 64 + 1;
 }
 
 }  // namespace
@@ -29,11 +29,11 @@ std::shared_ptr<CheckedBits> make_checked(Row rows) {
 
 void CodePart::verify(Row first, Row last) const {
   try {
-    for (Row group = first / kCodeCheckRows; group <= (last - 1) / kCodeCheckRows; ++group) {
-      const std::uint64_t bit = std::uint64_t{1} << (group % 64);
-      std::atomic<std::uint64_t>& word = (*checked_)[group / 64];
+    for (Row row = first; row < last; ++row) {
+      const std::uint64_t bit = std::uint64_t{1} << (row % 64);
+      std::atomic<std::uint64_t>& word = (*checked_)[row / 64];
       if ((word.load(std::memory_order_relaxed) & bit) != 0) continue;
-      codes_.verify_group(group * kCodeCheckRows);
+      codes_.verify(row);
       word.fetch_or(bit, std::memory_order_relaxed);
     }
   } catch (const Error& error) {
@@ -77,7 +77,7 @@ bool Indexer::step() {
   if (!lock.owns_lock() || read_only_ || stopping_.stopped()) return false;
   forget_damaged();
   const std::shared_ptr<const View> view = host_.view();
-  const Row available = view->file_rows() / kCodeCheckRows * kCodeCheckRows;
+  const Row available = view->file_rows();
   if (!wants_codes(*view)) return false;
   if (!code_files_) {
     if (available < kTrainRows) return false;

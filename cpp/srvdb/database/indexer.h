@@ -35,7 +35,7 @@ class DerivedDamage : public Error {
   explicit DerivedDamage(const std::string& message) : Error(ErrorCode::kCorruption, message) {}
 };
 
-// One bit for each group of kCodeCheckRows codes whose checksums have been compared.
+// One bit for each row whose code's checksum has been compared.
 using CheckedBits = std::vector<std::atomic<std::uint64_t>>;
 std::shared_ptr<CheckedBits> make_checked(Row rows);  // for twice as many rows
 
@@ -47,7 +47,7 @@ class CodePart final : public RowVerifier {
  public:
   CodePart(StridedView codes, std::shared_ptr<CheckedBits> checked)
       : codes_(std::move(codes)), checked_(std::move(checked)) {}
-  // Checks whole groups of kCodeCheckRows and remembers them. Throws DerivedDamage.
+  // Checks rows not checked before and remembers them. Throws DerivedDamage.
   void verify(Row first, Row last) const override;
   CodesView view() const noexcept;
 

@@ -63,16 +63,13 @@ struct RowsView {
   }
 };
 
-// One bit of CodesView::checked covers this many rows.
-inline constexpr Row kCodeCheckRows = 16;
-
 struct CodesView {
   const std::uint8_t* base = nullptr;  // row 0, 64-byte aligned
   std::size_t stride = 0;              // bytes from row to row
   Row rows = 0;
   const RowVerifier* verifier = nullptr;
-  // Bit g is set once rows [16 g, 16 g + 16) have been checked; the verifier sets it. It covers
-  // `rows` rows. Unused without a verifier.
+  // Bit r is set once row r has been checked; the verifier sets it. It covers `rows` rows. Unused
+  // without a verifier.
   const std::atomic<std::uint64_t>* checked = nullptr;
 
   const std::uint8_t* code(Row r) const noexcept {
@@ -82,9 +79,8 @@ struct CodesView {
   // To be called before the code of a row is used: one bit test once it has been checked.
   void verify(Row r) const {
     if (verifier == nullptr) return;
-    const Row group = r / kCodeCheckRows;
-    const std::uint64_t word = checked[group / 64].load(std::memory_order_relaxed);
-    if ((word >> (group % 64) & 1) == 0) [[unlikely]]
+    const std::uint64_t word = checked[r / 64].load(std::memory_order_relaxed);
+    if ((word >> (r % 64) & 1) == 0) [[unlikely]]
       verifier->verify(r, r + 1);
   }
   void verify(Row first, Row last) const {

@@ -140,12 +140,6 @@ void StridedView::verify_slow(Row first, Row count) const {
   }
 }
 
-void StridedView::verify_group_slow(Row row) const {
-  const Row first = row & ~Row{15};
-  const Row end = row < rows_ ? std::min<Row>(rows_, first + 16) : row + 1;
-  verify_slow(row < rows_ ? first : row, row < rows_ ? end - first : 1);
-}
-
 void StridedView::verify_range(Row first, Row count) const {
   const std::uint64_t end = std::uint64_t{first} + count;
   if (end > rows_) verify_slow(first, count);  // throws

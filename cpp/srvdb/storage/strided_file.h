@@ -90,13 +90,6 @@ class StridedView {
   void verify(Row row) const {
     if (row >= rows_ || !verified_->test(row)) verify_slow(row, 1);
   }
-  // The row and its neighbours in the aligned group of 16 (those below rows()).
-  void verify_group(Row row) const {
-    const Row first = row & ~Row{15};
-    const std::uint64_t mask = std::uint64_t{0xFFFF} << (first % 64);
-    if (row < rows_ && (verified_->word(first / 64) & mask) == mask) return;
-    verify_group_slow(row);
-  }
   // Whole words of verified rows are passed over 64 at a time.
   void verify_range(Row first, Row count) const;
   // False when the row's checksum does not hold; touches no bit. row < rows().
@@ -105,7 +98,6 @@ class StridedView {
  private:
   friend class StridedFile;
   void verify_slow(Row first, Row count) const;
-  void verify_group_slow(Row row) const;
 
   std::shared_ptr<const Mapping> data_;
   std::shared_ptr<const Mapping> fixes_;
