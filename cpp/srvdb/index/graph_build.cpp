@@ -17,10 +17,6 @@ constexpr Row kMaxBatch = 512;
 constexpr Row kBatchShare = 32;  // a batch is at most this part of the linked rows
 constexpr std::size_t kGrain = 8;
 
-bool nearer(const Neighbor& a, const Neighbor& b) noexcept {
-  return a.key != b.key ? a.key < b.key : a.row < b.row;
-}
-
 // "target gets a link to source".
 struct BackLink {
   Row target;
@@ -119,7 +115,7 @@ void GraphBuilder::State::collect(const CodesView& codes, Row first, Row last, R
     const Row other = first + worker.picked[i];
     if (other != row) out.push_back({worker.keys[worker.picked[i]], other});
   }
-  std::sort(out.begin(), out.end(), nearer);
+  std::sort(out.begin(), out.end(), CandidateOrder{row});
   if (out.size() > ef) out.resize(ef);
 }
 
@@ -131,7 +127,7 @@ void GraphBuilder::State::choose(const CodesView& codes, const ScalarQuantizer& 
   graph_walk(graph, codes, distance, {.ef = graph.params().ef_construction, .limit = first},
              worker.found);
   collect(codes, first, last, row, worker);
-  worker.pruner.prune(codes, worker.candidates, graph.params().bound());
+  worker.pruner.prune(codes, row, worker.candidates, graph.params().bound());
   fresh.set(row - first, worker.pruner.chosen());
 }
 
@@ -181,8 +177,8 @@ void GraphBuilder::State::merge(const CodesView& codes, Row first, std::size_t g
   auto& candidates = worker.candidates;
   candidates.clear();
   for (std::size_t i = 0; i < ids.size(); ++i) candidates.push_back({worker.keys[i], ids[i]});
-  std::sort(candidates.begin(), candidates.end(), nearer);
-  worker.pruner.prune(codes, candidates, bound);
+  std::sort(candidates.begin(), candidates.end(), CandidateOrder{target});
+  worker.pruner.prune(codes, target, candidates, bound);
   changed.set(group, worker.pruner.chosen());
 }
 

@@ -25,6 +25,7 @@ class Walk {
         query_(query),
         limit_(limit),
         linked_(graph.mapped() ? graph.linked() : kMaxGraphRows),
+        node_bytes_(graph.params().node_bytes()),
         scratch_(scratch),
         pool_(scratch.pool, options.ef, options.excluded) {
     scratch_.visited.clear(options.ef * kVisitedPerEf + 512);
@@ -49,6 +50,7 @@ class Walk {
  private:
   static constexpr std::size_t kMaxEntries = 128;
   static constexpr std::size_t kSeeds = 8;
+  static constexpr std::size_t kFirstBytes = 256;  // of a code, asked for as soon as it is known
 
   // Starts from the best of the entry table: rows evenly spaced over [0, limit).
   void enter() {
@@ -58,7 +60,7 @@ class Walk {
     measure(n);
     std::int32_t* const keys = scratch_.keys.data();
     for (std::size_t i = 0; i < n; ++i) {
-      if (i < kSeeds || keys[i] < seed_threshold(i)) seed(i);
+      if (i < kSeeds || keys[i] < seed_keys_[seeds_ - 1]) seed(i);
     }
     for (std::size_t s = 0; s < seeds_; ++s) {
       scratch_.visited.insert(seed_rows_[s]);
@@ -70,7 +72,6 @@ class Walk {
     while (n < kMaxEntries && n * n < limit) n *= 2;
     return std::min<std::size_t>(n, limit);
   }
-  std::int32_t seed_threshold(std::size_t) const noexcept { return seed_keys_[seeds_ - 1]; }
   void seed(std::size_t i) noexcept {
     const std::int32_t key = scratch_.keys[i];
     std::size_t at = seeds_ < kSeeds ? seeds_++ : kSeeds - 1;
@@ -88,24 +89,30 @@ class Walk {
     if (!graph_.sound(row, node)) return false;
     const std::uint32_t degree = graph_.degree(node);
     Row* const ids = scratch_.ids.data();
+    VisitedSet& visited = scratch_.visited;
+    const std::uint8_t* const base = codes_.base;
+    const std::size_t stride = codes_.stride;
+    const std::size_t ahead = std::min(stride, kFirstBytes);
+    const Row limit = limit_;
     std::size_t n = 0;
     for (std::uint32_t i = 0; i < degree; ++i) {
       const Row id = Graph::load_word(node + 2 + i);
-      if (id >= limit_) {
+      if (id >= limit) {
         if (id >= linked_) return false;
         continue;
       }
-      if (!scratch_.visited.insert(id)) continue;
-      prefetch_lines(codes_.base + std::size_t{id} * codes_.stride,
-                     std::min<std::size_t>(codes_.stride, 256));
+      if (!visited.insert(id)) continue;
+      prefetch_lines(base + std::size_t{id} * stride, ahead);
       ids[n++] = id;
     }
     Row next = 0;
-    if (pool_.peek(next)) prefetch_lines(graph_.node(next), graph_.params().node_bytes());
+    if (pool_.peek(next)) prefetch_lines(graph_.node(next), node_bytes_);
     measure(n);
     const std::int32_t* const keys = scratch_.keys.data();
     for (std::size_t i = 0; i < n; ++i) {
-      if (keys[i] < pool_.threshold()) pool_.insert(keys[i], ids[i]);
+      if (keys[i] >= pool_.threshold()) continue;
+      // A new best candidate is the next to be expanded, unless one more beats it.
+      if (pool_.insert(keys[i], ids[i])) prefetch_lines(graph_.node(ids[i]), node_bytes_);
     }
     return true;
   }
@@ -124,6 +131,7 @@ class Walk {
   const CodeDistance& query_;
   const Row limit_;
   const Row linked_;
+  const std::size_t node_bytes_;
   WalkScratch& scratch_;
   CandidatePool<kFiltered> pool_;
   std::size_t seeds_ = 0;
@@ -133,9 +141,27 @@ class Walk {
 
 constexpr double kScanRefine = 4;  // candidates a result of the scan that stands in for a walk
 
-// Candidates of a walk that are scored exactly for k results.
-std::size_t rerank_count(std::size_t k) noexcept {
-  return k + k / 2 + 5;
+// Exact scores of the walk's candidates, best by code first, as many as it takes: beyond the first
+// k it goes on in steps until a whole step has not changed the k best. So good codes cost about
+// 1.5 k rows, and coarse ones (tight clusters, whose rows share codes) are made up for by reading
+// more.
+std::vector<ScoredRow> rerank(const RowsView& rows, Metric metric, const float* query,
+                              const std::vector<Neighbor>& found, std::size_t k) {
+  static thread_local std::vector<Row> step;
+  const std::size_t size = k / 2 + 5;
+  std::vector<ScoredRow> best;
+  for (std::size_t at = 0; at < found.size();) {
+    const std::size_t end = std::min(found.size(), at + (at == 0 ? k : size));
+    step.clear();
+    for (std::size_t i = at; i < end; ++i) step.push_back(found[i].row);
+    const auto scored = rescore(rows, metric, query, step, k);
+    if (at != 0 && best.size() == k && !better(scored.front(), best.back())) break;
+    best.insert(best.end(), scored.begin(), scored.end());
+    std::sort(best.begin(), best.end(), better);
+    if (best.size() > k) best.resize(k);
+    at = end;
+  }
+  return best;
 }
 
 WalkScratch& thread_scratch() {
@@ -164,7 +190,6 @@ GraphResult graph_search(const Graph& graph, const RowsView& rows, const CodesVi
                          const GraphSearchOptions& options) {
   static thread_local CodeQuery prepared;
   static thread_local std::vector<Neighbor> found;
-  static thread_local std::vector<Row> best;
   check(options.interrupt);
   GraphResult result;
   quantizer.prepare(query, prepared);
@@ -185,10 +210,7 @@ GraphResult graph_search(const Graph& graph, const RowsView& rows, const CodesVi
       return result;
     }
   }
-  best.clear();
-  const std::size_t n = std::min(found.size(), rerank_count(options.k));
-  for (std::size_t i = 0; i < n; ++i) best.push_back(found[i].row);
-  result.rows = rescore(rows, metric, query, best, options.k);
+  result.rows = rerank(rows, metric, query, found, options.k);
   return result;
 }
 

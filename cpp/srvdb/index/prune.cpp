@@ -66,7 +66,7 @@ std::int32_t CodeProbe::long_distance(const std::uint8_t* code) const {
   return static_cast<std::int32_t>(sum / 2);  // at most two pieces (kMaxDimension)
 }
 
-void Pruner::prune(const CodesView& codes, std::span<const Neighbor> candidates,
+void Pruner::prune(const CodesView& codes, Row self, std::span<const Neighbor> candidates,
                    std::size_t bound) {
   chosen_.clear();
   passed_.clear();
@@ -92,9 +92,7 @@ void Pruner::prune(const CodesView& codes, std::span<const Neighbor> candidates,
     open_.resize(kept);
   }
   if (chosen_.size() >= bound || passed_.empty()) return;
-  std::sort(passed_.begin(), passed_.end(), [](const Neighbor& a, const Neighbor& b) {
-    return a.key != b.key ? a.key < b.key : a.row < b.row;
-  });
+  std::sort(passed_.begin(), passed_.end(), CandidateOrder{self});
   for (const Neighbor& spare : passed_) {
     if (chosen_.size() == bound) break;
     chosen_.push_back(spare.row);

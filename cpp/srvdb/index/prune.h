@@ -49,15 +49,33 @@ class CodeProbe {
   std::int32_t shift_ = 0;  // what makes the inner-product kernel's key minus the product
 };
 
+// The order in which candidates for a row's links are looked at: nearer first; equally near ones in
+// an order that is different for each row. Were it the same for all, thousands of equal rows would
+// all link to the same few of them, and no link would lead to the rest.
+struct CandidateOrder {
+  Row self;
+  bool operator()(const Neighbor& a, const Neighbor& b) const noexcept {
+    if (a.key != b.key) return a.key < b.key;
+    return mix(a.row) < mix(b.row);
+  }
+  // One to one in `row`, so that no two rows are equal.
+  std::uint32_t mix(Row row) const noexcept {
+    std::uint32_t x = row ^ (self * 0x9E3779B1u);
+    x = (x ^ x >> 16) * 0x85EBCA6Bu;
+    return x ^ x >> 13;
+  }
+};
+
 class Pruner {
  public:
   // Under ip alpha is 1, the distances being no metric.
   Pruner(Metric metric, std::size_t dim) : relaxed_(metric != Metric::kIp), probe_(metric, dim) {}
 
-  // Chooses at most `bound` of the candidates, which are sorted (key, row), distinct, without the
-  // row itself, and whose keys are distances to the row. The choice is left in chosen(), best
-  // first.
-  void prune(const CodesView& codes, std::span<const Neighbor> candidates, std::size_t bound);
+  // Chooses at most `bound` of the candidates, which are in CandidateOrder{self}, distinct,
+  // without the row itself, and whose keys are distances to the row. The choice is left in
+  // chosen(), best first.
+  void prune(const CodesView& codes, Row self, std::span<const Neighbor> candidates,
+             std::size_t bound);
   std::span<const Row> chosen() const noexcept { return chosen_; }
 
  private:

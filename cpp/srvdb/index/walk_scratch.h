@@ -86,15 +86,17 @@ class CandidatePool {
   // Keys not below this cannot enter.
   std::int64_t threshold() const noexcept { return threshold_; }
 
-  void insert(std::int32_t key, Row row) noexcept {
+  // True when the row is now the first one not yet expanded.
+  bool insert(std::int32_t key, Row row) noexcept {
     const std::uint64_t entry = pack(key, row);
     std::uint64_t* const at = std::upper_bound(entries_, entries_ + size_, entry);
     const auto place = static_cast<std::size_t>(at - entries_);
-    if (place >= capacity_) return;
+    if (place >= capacity_) return false;
     std::memmove(at + 1, at, (size_ - place) * sizeof(entry));
     *at = entry;
     ++size_;
-    cursor_ = std::min(cursor_, place);
+    const bool first = place <= cursor_;
+    if (first) cursor_ = place;
     if constexpr (kFiltered) {
       if (!excluded_->test(row)) ++eligible_;
       trim();
@@ -102,6 +104,7 @@ class CandidatePool {
       size_ = capacity_;
     }
     update_threshold();
+    return first;
   }
 
   // Best row not yet expanded, which then counts as expanded; false when there is none.
