@@ -22,7 +22,9 @@ target_compile_definitions(srvdb_python PRIVATE SRVDB_VERSION="${PROJECT_VERSION
 target_link_libraries(srvdb_python PRIVATE srvdb_core srvdb_flags srvdb_warnings)
 if(NOT APPLE)
   set(exports "${PROJECT_SOURCE_DIR}/cmake/exports.map")
-  target_link_options(srvdb_python PRIVATE "LINKER:--version-script=${exports}" LINKER:--gc-sections)
+  target_link_options(
+    srvdb_python PRIVATE "LINKER:--version-script=${exports}" LINKER:--gc-sections
+  )
   set_target_properties(srvdb_python PROPERTIES LINK_DEPENDS "${exports}")
 endif()
 install(TARGETS srvdb_python LIBRARY DESTINATION srvdb COMPONENT python)
