@@ -1,8 +1,8 @@
 // Python dict → JSON text, the bytes that json.dumps(value, ensure_ascii=False) would give.
 //
 // Takes str, int, float, bool, None, list, tuple, dict and NumPy scalars; everything else, NaN,
-// infinity, integers of more than 64 bits, keys that are not str, lone surrogates and more than kMaxDepth levels are
-// Error(kInvalidInput) naming the item. Call with the GIL held.
+// infinity, integers of more than 64 bits, keys that are not str, lone surrogates and more than
+// kMaxDepth levels are Error(kInvalidInput) naming the item. Call with the GIL held.
 #pragma once
 
 #include <pybind11/pybind11.h>

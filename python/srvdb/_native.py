@@ -12,7 +12,15 @@ from srvdb import _core, errors
 from srvdb._core import Counter, Hit, StopFlag, dump_metadata, metadata_problem
 from srvdb._core import Database as CoreDatabase
 
-__all__ = ["CoreDatabase", "Counter", "Hit", "StopFlag", "__version__", "dump_metadata", "metadata_problem"]
+__all__ = [
+    "CoreDatabase",
+    "Counter",
+    "Hit",
+    "StopFlag",
+    "__version__",
+    "dump_metadata",
+    "metadata_problem",
+]
 
 __version__: str = _core.__version__
 

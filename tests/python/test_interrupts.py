@@ -45,6 +45,10 @@ try:
     print("ended by itself", time.monotonic() - start)
 except KeyboardInterrupt as error:
     print("stopped", getattr(error, "added", None), len(db), flush=True)
+if call == "sharded":
+    start = time.monotonic()
+    shards.close()  # waits for the searches of the shards, which were stopped too
+    assert time.monotonic() - start < 1, "the shards went on searching"
 db.add(["after"], [[1.0] * 128])
 print(db.search([1.0] * 128, k=1).ids, "after" in db)
 db.close()
