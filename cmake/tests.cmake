@@ -17,7 +17,8 @@ foreach(layer base simd distance quant index storage database)
   target_include_directories(${target} PRIVATE tests/cpp)
   target_link_libraries(
     ${target}
-    PRIVATE srvdb_${layer} ${also_${layer}} srvdb_flags srvdb_warnings GTest::gtest GTest::gtest_main
+    PRIVATE srvdb_${layer} ${also_${layer}} srvdb_flags srvdb_warnings
+            GTest::gtest GTest::gtest_main
   )
   add_test(NAME ${target} COMMAND ${target} --gtest_brief=1)
   set_tests_properties(${target} PROPERTIES TIMEOUT 600)
