@@ -14,6 +14,13 @@ namespace {
 
 constexpr double kCodeRefine = 4;  // "sq8" rescores this many times k rows in full precision
 
+// No answer is longer than the view has rows, and nothing is reserved for a longer one.
+SearchOptions bounded(const View& view, SearchOptions options) {
+  options.k = std::min<std::size_t>(options.k, view.rows);
+  options.ef = std::min(options.ef, std::max<std::uint32_t>(view.rows, 1));
+  return options;
+}
+
 FlatOptions flat_options(const View& view, const SearchOptions& options, Interrupt* interrupt) {
   FlatOptions out;
   out.k = options.k;
@@ -138,7 +145,7 @@ SearchResult Core::search(const float* query, std::size_t dim, const SearchOptio
   std::shared_ptr<const View> view = this->view();
   check_query(*view, query, 1, dim, options);
   if (view->live() == 0) return {{}, std::move(view)};
-  std::vector<ScoredRow> rows = search_rows(*view, query, options, nullptr);
+  std::vector<ScoredRow> rows = search_rows(*view, query, bounded(*view, options), nullptr);
   return finish_search(std::move(view), std::move(rows));
 }
 
@@ -153,14 +160,14 @@ std::vector<SearchResult> Core::search_batch(const float* queries, std::size_t n
   }
   const std::size_t threads = options.threads == 0 ? default_threads() : options.threads;
   if (searching(*view, options) == Mode::kFlat) {
-    FlatOptions flat = flat_options(*view, options, interrupt);
+    FlatOptions flat = flat_options(*view, bounded(*view, options), interrupt);
     flat.threads = threads;
     std::vector<std::vector<ScoredRow>> rows =
         flat_search_batch(view->rows_view(), metric_, queries, n, flat);
     for (std::size_t i = 0; i < n; ++i) out[i] = finish_search(view, std::move(rows[i]));
     return out;
   }
-  SearchOptions one = options;
+  SearchOptions one = bounded(*view, options);
   one.threads = 1;
   parallel_for(n, 1, threads, interrupt, [&](std::size_t i, std::size_t) {
     out[i] = finish_search(view, search_rows(*view, queries + i * dim, one, nullptr));

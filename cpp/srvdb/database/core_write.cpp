@@ -237,7 +237,6 @@ void Core::store_rows(const Batch& batch, std::span<const RowFix> fixes, RecordB
     show_rows(nullptr);
   });
   record.direct_rows({0, dim, next_row_, count, direct_rows_crc(fixes)});
-  index_job_->wake();
 }
 
 // Takes back what store_rows() did for a batch that was not logged. No View has shown it.
@@ -322,6 +321,7 @@ void Core::publish(const Change& change) {
     });
   }
   if (!wal_) return;  // replaying: the checkpoint comes at the end
+  if (change.first_row < row_files_->rows()) index_job_->wake();  // only now may they be linked
   if (pending_is_full()) {
     checkpoint_job_->wake();
   } else if (first_pending) {

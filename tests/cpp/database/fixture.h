@@ -25,11 +25,17 @@ inline std::vector<float> random_rows(std::size_t n, std::size_t dim, std::uint3
   return out;
 }
 
+// "<prefix><n>".
+inline std::string numbered(std::string_view prefix, std::size_t n) {
+  std::string out(prefix);
+  out.append(std::to_string(n));
+  return out;
+}
+
 // Ids "<prefix><first>" … and the views a Batch wants.
 struct Ids {
   Ids(std::string_view prefix, std::size_t first, std::size_t n) {
-    for (std::size_t i = 0; i < n; ++i)
-      texts.emplace_back(prefix).append(std::to_string(first + i));
+    for (std::size_t i = 0; i < n; ++i) texts.push_back(numbered(prefix, first + i));
     views.assign(texts.begin(), texts.end());
   }
   std::vector<std::string> texts;
