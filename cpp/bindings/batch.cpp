@@ -35,12 +35,6 @@ struct Extent {
   std::size_t size;
 };
 
-// Fields that a Batch of the core may or may not have yet.
-template <class AnyBatch>
-void number_items(AnyBatch& batch, std::size_t first_item) {
-  if constexpr (requires { batch.first_item; }) batch.first_item = first_item;
-}
-
 std::size_t window_end(py::handle ids, const Matrix& rows, const Window& window) {
   const std::size_t n = length(ids, "ids");
   if (rows.ndim() != 2 || static_cast<std::size_t>(rows.shape(0)) != n) {
@@ -167,7 +161,7 @@ Batch PyBatch::batch() const {
   batch.rows = rows_.data() + start_ * batch.dim;
   batch.metadata = metadata_;
   batch.metadata_is_valid = written_here_;
-  number_items(batch, first_item_);
+  batch.first_item = first_item_;
   return batch;
 }
 
