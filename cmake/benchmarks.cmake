@@ -18,6 +18,10 @@ if(NOT TARGET benchmark::benchmark)
 endif()
 
 file(GLOB benchmark_sources CONFIGURE_DEPENDS "benchmarks/cpp/*.cpp")
+list(FILTER benchmark_sources EXCLUDE REGEX "/graph_bench\\.cpp$") # a program of its own
+
+add_executable(srvdb_graph_bench benchmarks/cpp/graph_bench.cpp)
+target_link_libraries(srvdb_graph_bench PRIVATE srvdb_index srvdb_flags srvdb_warnings)
 if(benchmark_sources)
   add_executable(srvdb_benchmarks ${benchmark_sources})
   target_link_libraries(

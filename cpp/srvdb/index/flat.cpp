@@ -23,11 +23,11 @@ float round_down(double value) noexcept {
   return nearest <= value ? nearest : std::nextafter(nearest, -kInfinity);
 }
 
-// Largest norm bound of [first, last).
-float largest_norm(const RowsView& rows, Row first, Row last) noexcept {
-  float largest = 0;
-  for (Row r = first; r < last; ++r) largest = std::max(largest, rows.norm_bound(r));
-  return largest;
+// Norm bound of row `first`; those of the rows after it, in the same part, lie norm_step apart.
+const float* norms_from(const RowsView& rows, Row first) noexcept {
+  return first < rows.file_rows
+             ? rows.file_norms + std::size_t{first} * rows.norm_step
+             : rows.buffer_norms + std::size_t{first - rows.file_rows} * rows.norm_step;
 }
 
 // Computed squared distances above this belong to rows that are farther than `distance` for
@@ -61,13 +61,15 @@ class Scan {
   std::size_t select(Row first, std::size_t n, const ExactTopK& top) noexcept {
     const std::size_t dim = rows_.dim;
     const float* data = rows_.row(first);
-    const auto last = static_cast<Row>(first + n);
     if (metric_ == Metric::kL2) {
       kernels_.l2sq_f32_rows(query_, data, dim, n, dim, scores_);
       return kernels_.select_not_above_f32(scores_, n, l2_limit(dim, -top.threshold()), picked_);
     }
     kernels_.dot_f32_rows(query_, data, dim, n, dim, scores_);
-    const double largest = largest_norm(rows_, first, last);
+    const float* const norms = norms_from(rows_, first);
+    const std::size_t step = rows_.norm_step;
+    float largest = 0;
+    for (std::size_t i = 0; i < n; ++i) largest = std::max(largest, norms[i * step]);
     const double norm = top.query_norm() * (1 + 1e-9);
     const double margin = dot_margin(dim, norm, largest);
     if (metric_ == Metric::kIp) {
@@ -76,10 +78,9 @@ class Scan {
     }
     if (!(margin < 0x1p126) || norm < kSmallNorm) return take_all(n);
     for (std::size_t i = 0; i < n; ++i) {
-      const float bound = rows_.norm_bound(static_cast<Row>(first + i));
-      scores_[i] = bound < kSmallNorm
-                       ? std::numeric_limits<float>::quiet_NaN()
-                       : static_cast<float>(static_cast<double>(scores_[i]) / (norm * bound));
+      const float bound = norms[i * step];
+      const auto cosine = static_cast<float>(static_cast<double>(scores_[i]) / (norm * bound));
+      scores_[i] = bound < kSmallNorm ? std::numeric_limits<float>::quiet_NaN() : cosine;
     }
     // Twice the margin for underflow, which kSmallNorm keeps below it, and the rounding of norms.
     const double cosine_margin = 2 * dot_margin(dim, 1, 1) + 0x1p-20;

@@ -107,7 +107,8 @@ TEST(FlatSearch, AnySizeOfAnswer) {
   const std::size_t dim = 6;
   const TestRows rows(make_values(Values::kOrdinary, 2500 * dim, 17), dim, 2000);
   const auto queries = make_values(Values::kOrdinary, 4 * dim, 18);
-  for (const std::size_t k : {0, 1, 255, 256, 257, 1000, 2499, 2500, 20'000}) {
+  for (const std::size_t k :
+       std::vector<std::size_t>{0, 1, 255, 256, 257, 1000, 2499, 2500, 20'000}) {
     expect_exact(rows, queries, {.k = k}, "k " + std::to_string(k));
   }
 }

@@ -1,0 +1,160 @@
+// The graph alone, without files or Python: build seconds, recall@10 and queries a second over a
+// sweep of ef, one thread. For tuning; the figures that users see come from benchmarks/*.py.
+//
+//   srvdb_graph_bench DIR [name=value ...]
+//
+// DIR holds raw little-endian arrays: base.f32 (n × dim), queries.f32, gtd.f32 (the distances of
+// the true neighbours, g for each query, ascending) and meta.txt: "n dim n_queries metric g".
+// Distances are Euclidean under l2, 1 - cosine under cosine, minus the product under ip. Names: m,
+// efc (ef_construction), threads (of the build), reps, nq (queries used), k.
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+#include <fstream>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "srvdb/index/graph_build.h"
+#include "srvdb/index/graph_search.h"
+#include "srvdb/index/segment_memory.h"
+
+namespace {
+
+using namespace srvdb;
+
+double seconds_of_this_thread() {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
+std::vector<float> read_floats(const std::string& path) {
+  std::ifstream file(path, std::ios::binary | std::ios::ate);
+  if (!file) {
+    std::fprintf(stderr, "cannot read %s\n", path.c_str());
+    std::exit(2);
+  }
+  std::vector<float> out(static_cast<std::size_t>(file.tellg()) / sizeof(float));
+  file.seekg(0);
+  file.read(reinterpret_cast<char*>(out.data()),
+            static_cast<std::streamsize>(out.size() * sizeof(float)));
+  return out;
+}
+
+struct Data {
+  explicit Data(const std::string& folder) : name(folder) {
+    std::ifstream meta(folder + "/meta.txt");
+    std::string metric_text;
+    meta >> n >> dim >> n_queries >> metric_text >> truths;
+    metric = parse_metric(metric_text);
+    base = read_floats(folder + "/base.f32");
+    queries = read_floats(folder + "/queries.f32");
+    truth = read_floats(folder + "/gtd.f32");
+  }
+  std::string name;
+  std::size_t n = 0, dim = 0, n_queries = 0, truths = 0;
+  Metric metric = Metric::kL2;
+  std::vector<float> base, queries, truth;
+};
+
+struct Coded {
+  explicit Coded(const Data& data)
+      : quantizer(train(data)), memory(data.n * quantizer.stride()), norms(data.n) {
+    auto* at = static_cast<std::uint8_t*>(memory.data());
+    for (std::size_t i = 0; i < data.n; ++i) {
+      const float* row = data.base.data() + i * data.dim;
+      const double norm = check_row(row, data.dim).norm;
+      norms[i] = round_up_to_float(norm);
+      quantizer.encode(row, norm, at + i * quantizer.stride());
+    }
+    codes.base = at;
+    codes.stride = quantizer.stride();
+    codes.rows = static_cast<Row>(data.n);
+    rows.file = data.base.data();
+    rows.file_rows = rows.rows = static_cast<Row>(data.n);
+    rows.dim = data.dim;
+    rows.file_norms = norms.data();
+  }
+  static ScalarQuantizer train(const Data& data) {
+    std::vector<const float*> at;
+    for (std::size_t i = 0; i < std::min(data.n, kTrainRows); ++i) {
+      at.push_back(data.base.data() + i * data.dim);
+    }
+    return ScalarQuantizer::train(at, data.dim, data.metric);
+  }
+  ScalarQuantizer quantizer;
+  SegmentMemory memory;
+  std::vector<float> norms;
+  CodesView codes;
+  RowsView rows;
+};
+
+double distance_of(Metric metric, double score) {
+  return metric == Metric::kL2 ? std::sqrt(-score) : score_to_distance(metric, score);
+}
+
+void sweep(const Data& data, const Coded& coded, const Graph& graph, std::size_t k,
+           std::size_t queries, int reps) {
+  for (const std::size_t ef : {10, 15, 20, 25, 30, 40, 50, 60, 80, 100, 150, 200, 300}) {
+    double best = 1e9;
+    std::size_t right = 0;
+    for (int rep = 0; rep < reps; ++rep) {
+      right = 0;
+      const double start = seconds_of_this_thread();
+      for (std::size_t q = 0; q < queries; ++q) {
+        const auto result = graph_search(graph, coded.rows, coded.codes, coded.quantizer,
+                                         data.queries.data() + q * data.dim, {.k = k, .ef = ef});
+        const double truth = data.truth[q * data.truths + k - 1];
+        const double limit = truth + 1e-5 * std::abs(truth) + 1e-6;
+        for (const ScoredRow& hit : result.rows) {
+          right += distance_of(data.metric, hit.score) <= limit ? 1u : 0u;
+        }
+      }
+      best = std::min(best, seconds_of_this_thread() - start);
+    }
+    const double recall = static_cast<double>(right) / static_cast<double>(queries * k);
+    std::printf("  ef %4zu  recall %.4f  queries/s %.0f\n", ef, recall,
+                static_cast<double>(queries) / best);
+    std::fflush(stdout);
+    if (recall > 0.998) break;
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc < 2) {
+    std::fprintf(stderr, "usage: %s DIR [m= efc= threads= reps= nq= k=]\n", argv[0]);
+    return 2;
+  }
+  std::map<std::string, std::size_t> options{{"m", 16},   {"efc", 200}, {"threads", 2},
+                                             {"reps", 3}, {"nq", 2000}, {"k", 10}};
+  for (int i = 2; i < argc; ++i) {
+    const std::string text = argv[i];
+    const std::size_t equals = text.find('=');
+    if (equals == std::string::npos || !options.contains(text.substr(0, equals))) {
+      std::fprintf(stderr, "unknown option %s\n", argv[i]);
+      return 2;
+    }
+    options[text.substr(0, equals)] = std::strtoul(text.c_str() + equals + 1, nullptr, 10);
+  }
+  const Data data(argv[1]);
+  const Coded coded(data);
+  Graph graph({.m = static_cast<std::uint32_t>(options["m"]),
+               .ef_construction = static_cast<std::uint32_t>(options["efc"]),
+               .metric = data.metric});
+  GraphBuilder builder(graph);
+  const auto start = std::chrono::steady_clock::now();
+  builder.link(coded.codes, coded.quantizer,
+               {.last = coded.codes.rows, .partial = true, .threads = options["threads"]});
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+  std::printf("%s: %zu rows linked in %.2f s on %zu threads\n", data.name.c_str(), data.n,
+              took.count(), options["threads"]);
+  sweep(data, coded, graph, options["k"], std::min(options["nq"], data.n_queries),
+        static_cast<int>(options["reps"]));
+  return 0;
+}
