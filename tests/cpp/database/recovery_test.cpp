@@ -167,6 +167,29 @@ TEST_F(RecoveryTest, IdsAddedAndRemovedInOneLogEndAsTheyWere) {
   expect_after_opening(crash_copy("later"), model);
 }
 
+TEST_F(RecoveryTest, TheLogReachesBackToTheCheckpointBeforeTheLast) {
+  const auto db = open(small_buffer());
+  Operations operations(3, kDim, 8, 40);
+  Model model;
+  const std::string store = "/gen-1/metadata.db";
+  for (int round = 0; round < 4; ++round) {
+    fs::copy_file(path_ + store, root_ + "/store", fs::copy_options::overwrite_existing);
+    for (int i = 0; i < 5; ++i) {
+      using Kind = Operation::Kind;
+      const Operation operation = operations.batch(i == 2 ? Kind::kRemove : Kind::kUpsert, model, 50);
+      operation.apply(*db);
+      operation.apply(model);
+    }
+    db->persist();
+    // The last transaction of the store is lost; what it held is in the log, and in the files.
+    const std::string copy = crash_copy("copy");
+    fs::copy_file(root_ + "/store", copy + store, fs::copy_options::overwrite_existing);
+    expect_after_opening(copy, model, true);
+    expect_after_opening(copy, model);
+    fs::remove_all(copy);
+  }
+}
+
 TEST_F(RecoveryTest, ADirectoryThatLostItsManifestIsNotCreatedOver) {
   fill(*open(small_buffer()), 5, kDim);
   fs::remove(path_ + "/MANIFEST");
