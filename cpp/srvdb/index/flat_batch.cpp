@@ -17,7 +17,7 @@
 namespace srvdb {
 namespace {
 
-constexpr std::size_t kPanelBytes = std::size_t{512} << 10;  // packed rows held at one time
+constexpr std::size_t kPanelBytes = std::size_t{1} << 20;    // packed rows held at one time
 constexpr std::size_t kResultBytes = std::size_t{64} << 20;  // of candidates, all queries together
 constexpr std::size_t kFirstRows = 64;
 constexpr std::size_t kMaxRowsAtOnce = 4096;  // between two looks at the interrupt
