@@ -28,7 +28,9 @@ void check_batch(const Batch& batch) {
     throw Error(ErrorCode::kInvalidInput, "expected one metadata for each of " + std::to_string(n) +
                                               " ids, got " + std::to_string(batch.metadata.size()));
   }
-  std::size_t bytes = n * batch.dim * sizeof(float);  // dim <= 2^16, n ids fill 16 n bytes of memory: cannot overflow
+  std::size_t bytes =
+      n * batch.dim *
+      sizeof(float);  // dim <= 2^16, n ids fill 16 n bytes of memory: cannot overflow
   for (std::size_t i = 0; i < n; ++i) {
     const std::string_view id = batch.ids[i];
     if (id.empty() || id.size() > kMaxIdBytes) {
@@ -68,9 +70,10 @@ std::vector<RowFix> check_rows(const Batch& batch) {
     const RowCheck checked = check_row(row, batch.dim);
     if (checked.first_bad >= 0) {
       const auto at = static_cast<std::size_t>(checked.first_bad);
-      throw Error(ErrorCode::kInvalidInput, item_prefix(batch, i) + "component " + std::to_string(at) +
-                                                " of the embedding of " + quoted(batch.ids[i]) +
-                                                " must be finite, got " + std::to_string(row[at]));
+      throw Error(ErrorCode::kInvalidInput, item_prefix(batch, i) + "component " +
+                                                std::to_string(at) + " of the embedding of " +
+                                                quoted(batch.ids[i]) + " must be finite, got " +
+                                                std::to_string(row[at]));
     }
     fixes[i] = make_row_fix({row, batch.dim}, round_up_to_float(checked.norm));
   }
@@ -84,10 +87,10 @@ std::vector<bool> check_duplicates(const Batch& batch, bool upsert) {
   for (std::size_t i = 1; i < n; ++i) {
     if (batch.ids[order[i]] != batch.ids[order[i - 1]]) continue;
     if (!upsert) {
-      throw Error(ErrorCode::kDuplicateId,
-                  item_prefix(batch, order[i]) + "id " + quoted(batch.ids[order[i]]) +
-                      " stands in the batch already, as item " +
-                      std::to_string(batch.first_item + order[i - 1]));
+      throw Error(ErrorCode::kDuplicateId, item_prefix(batch, order[i]) + "id " +
+                                               quoted(batch.ids[order[i]]) +
+                                               " stands in the batch already, as item " +
+                                               std::to_string(batch.first_item + order[i - 1]));
     }
     drop.resize(n);
     drop[order[i - 1]] = true;

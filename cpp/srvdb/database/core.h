@@ -193,7 +193,7 @@ class Core final : public IndexHost {
   GraphParams graph_params_;
   std::atomic<Mode> mode_{Mode::kAuto};
   std::unique_ptr<DirectoryLock> lock_;
-  std::unique_ptr<MetaStore> meta_;  // set while open, then never changed
+  std::unique_ptr<MetaStore> meta_;     // set while open, then never changed
   std::optional<FileInfo> store_file_;  // metadata.db as it was opened
   std::unique_ptr<Indexer>
       indexer_;  // null before the dimension is known; set once, under write_mutex_

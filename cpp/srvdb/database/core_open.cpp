@@ -239,16 +239,16 @@ MetaState Core::read_state() {
   const MetaState state = pinned_ ? pinned_->state() : meta_->state();
   const bool has_rows = state.published_rows != 0;
   if (state.published_rows > kMaxRows || (has_rows && manifest_.spaces[0].dimension == 0)) {
-    throw Error(ErrorCode::kCorruption, generation_path() + "/metadata.db: " +
-                                            std::to_string(state.published_rows) +
-                                            " rows do not go with the manifest");
+    throw Error(ErrorCode::kCorruption,
+                generation_path() + "/metadata.db: " + std::to_string(state.published_rows) +
+                    " rows do not go with the manifest");
   }
   return state;
 }
 
 bool Core::is_at(const std::string& path) const {
-  const auto now =
-      posix_file_system().info(path + "/" + generation_directory(view()->generation) + "/metadata.db");
+  const auto now = posix_file_system().info(path + "/" + generation_directory(view()->generation) +
+                                            "/metadata.db");
   return now && store_file_ && now->device == store_file_->device &&
          now->inode == store_file_->inode;
 }

@@ -89,7 +89,8 @@ std::vector<Row> Core::look_up(const Batch& batch, bool upsert) const {
     replaced.push_back(row);
   });
   if (!upsert && !replaced.empty()) {
-    throw Error(ErrorCode::kDuplicateId, item_prefix(batch, first) + "id " + quoted(batch.ids[first]) +
+    throw Error(ErrorCode::kDuplicateId, item_prefix(batch, first) + "id " +
+                                             quoted(batch.ids[first]) +
                                              " already exists (upsert replaces)");
   }
   return replaced;
@@ -280,7 +281,8 @@ void Core::finish(Change& change, std::unique_lock<std::mutex>& lock) {
     lock.lock();
     // What was logged before is synced too: whoever comes first publishes it.
     while (std::find(in_flight_.begin(), in_flight_.end(), &change) != in_flight_.end()) {
-      if (failed_) throw Error(ErrorCode::kStorage, path_ + ": the outcome of the write is unknown");
+      if (failed_)
+        throw Error(ErrorCode::kStorage, path_ + ": the outcome of the write is unknown");
       publish(*in_flight_.front());
       in_flight_.pop_front();
     }

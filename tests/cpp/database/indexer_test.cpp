@@ -144,7 +144,11 @@ TEST_F(IndexerTest, OptimizeStopsWhenAskedAndLeavesAUsableDatabase) {
   std::size_t calls = 0;
   EXPECT_EQ(code_of([&] {
               db->optimize(
-                  1, [&](std::size_t, std::size_t) { if (++calls == 20) interrupt.stop(); }, &interrupt);
+                  1,
+                  [&](std::size_t, std::size_t) {
+                    if (++calls == 20) interrupt.stop();
+                  },
+                  &interrupt);
             }),
             ErrorCode::kInterrupted);
   EXPECT_EQ(db->search(rows.data(), kDim, {.k = 1}).hits[0].id, "r0");

@@ -6,8 +6,8 @@ namespace srvdb {
 namespace {
 
 TEST(JsonTest, TakesObjects) {
-  for (const char* text : {"{}", " {\"a\": [1, 2.5e3, null, true]} \n", R"({"ü":"\u00fc\ud83d\ude00"})",
-                           R"({"deep":{"er":[[[{}]]]}})"}) {
+  for (const char* text : {"{}", " {\"a\": [1, 2.5e3, null, true]} \n",
+                           R"({"ü":"\u00fc\ud83d\ude00"})", R"({"deep":{"er":[[[{}]]]}})"}) {
     EXPECT_EQ(json_object_problem(text), std::nullopt) << text;
   }
 }
@@ -22,8 +22,8 @@ TEST(JsonTest, NamesWhatIsNotAnObject) {
 }
 
 TEST(JsonTest, RefusesWhatIsNotJson) {
-  for (const char* text : {"", " ", "{", "{'a': 1}", "{\"a\": NaN}", "{\"a\": 1,}", "{} {}", "{\"a\"}",
-                           "{\"a\": \"\xff\"}", "{\"a\": \"\\ud800\"}", "{\"a\": 01}"}) {
+  for (const char* text : {"", " ", "{", "{'a': 1}", "{\"a\": NaN}", "{\"a\": 1,}", "{} {}",
+                           "{\"a\"}", "{\"a\": \"\xff\"}", "{\"a\": \"\\ud800\"}", "{\"a\": 01}"}) {
     const auto problem = json_object_problem(text);
     ASSERT_TRUE(problem) << text;
     EXPECT_TRUE(problem->starts_with("is not valid JSON: ")) << *problem;

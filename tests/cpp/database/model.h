@@ -40,7 +40,8 @@ inline std::string difference(const Database& db, const Model& model) {
   std::size_t n = 0;
   for (const auto& [id, stored] : model) {
     if (++n % (1 + model.size() / 8) != 0) continue;
-    const SearchResult found = db.search(stored.row.data(), stored.row.size(), {.k = 1, .exact = true});
+    const SearchResult found =
+        db.search(stored.row.data(), stored.row.size(), {.k = 1, .exact = true});
     if (found.hits.size() != 1) return "a search for " + id + " finds nothing";
     const auto hit = model.find(std::string(found.hits[0].id));
     if (hit == model.end() || hit->second.row != stored.row) return "a search misses " + id;
@@ -85,7 +86,8 @@ struct Operation {
         continue;
       }
       const auto* const row = rows.data() + i * dim;
-      model[ids[i]] = {{row, row + dim}, metadata.empty() || metadata[i].empty() ? "{}" : metadata[i]};
+      model[ids[i]] = {{row, row + dim},
+                       metadata.empty() || metadata[i].empty() ? "{}" : metadata[i]};
     }
   }
 };
@@ -112,7 +114,8 @@ class Operations {
     const std::size_t n = 1 + pick(static_cast<std::uint32_t>(pick(4) == 0 ? large_ : small_));
     for (std::size_t i = 0; i < n; ++i) {
       if (!model.empty() && pick(100) < old_percent) {
-        out.ids.push_back(std::next(model.begin(), pick(static_cast<std::uint32_t>(model.size())))->first);
+        out.ids.push_back(
+            std::next(model.begin(), pick(static_cast<std::uint32_t>(model.size())))->first);
       } else {
         out.ids.push_back("id" + std::to_string(next_id_++));
       }

@@ -50,9 +50,9 @@ TEST_F(RecoveryTest, ACopyTakenAfterAnyOperationHoldsWhatTheModelHolds) {
       operation.apply(model);
       ASSERT_EQ(difference(*db, model), "") << "seed " << seed << " step " << step;
       const std::string copy = crash_copy("copy");
-      expect_after_opening(copy, model, true);   // in memory
-      expect_after_opening(copy, model);         // into the files
-      expect_after_opening(copy, model);         // and nothing is left to do
+      expect_after_opening(copy, model, true);  // in memory
+      expect_after_opening(copy, model);        // into the files
+      expect_after_opening(copy, model);        // and nothing is left to do
       ASSERT_FALSE(HasFailure()) << "seed " << seed << " step " << step;
       fs::remove_all(copy);
     }
@@ -176,7 +176,8 @@ TEST_F(RecoveryTest, TheLogReachesBackToTheCheckpointBeforeTheLast) {
     fs::copy_file(path_ + store, root_ + "/store", fs::copy_options::overwrite_existing);
     for (int i = 0; i < 5; ++i) {
       using Kind = Operation::Kind;
-      const Operation operation = operations.batch(i == 2 ? Kind::kRemove : Kind::kUpsert, model, 50);
+      const Operation operation =
+          operations.batch(i == 2 ? Kind::kRemove : Kind::kUpsert, model, 50);
       operation.apply(*db);
       operation.apply(model);
     }

@@ -2,7 +2,7 @@
 // its two meta pages without locks, by an order of plain stores that the sanitizer does not know.
 
 #if defined(__SANITIZE_THREAD__)
-extern "C" const char* __tsan_default_suppressions();
+extern "C" __attribute__((visibility("default"))) const char* __tsan_default_suppressions();
 extern "C" const char* __tsan_default_suppressions() {
   return "race:mdb_*\n";
 }
