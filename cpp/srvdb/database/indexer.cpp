@@ -11,7 +11,7 @@
 namespace srvdb {
 namespace {
 
-constexpr Row kEncodePiece = 16384;                            // rows coded in one background piece
+constexpr std::size_t kEncodePieceBytes = 4 * kHugePageBytes;  // codes made in one piece, about
 constexpr Row kEncodeBlock = 512;                              // rows one thread codes at a time
 constexpr std::size_t kAutoComponents = std::size_t{2} << 20;  // "auto" links from here on
 
@@ -85,7 +85,7 @@ bool Indexer::step() {
     start_codes(train(*view, static_cast<Row>(kTrainRows), 1), static_cast<Row>(kTrainRows));
   }
   if (coded_ < available) {
-    encode(*view, std::min(available, coded_ + kEncodePiece), 1, &stopping_);
+    encode(*view, piece_end(available), 1, &stopping_);
     if (misfits_.retrain() && coded_ >= 2 * trained_rows_) retrain(*view, &stopping_);
     publish();
   }
@@ -118,7 +118,7 @@ void Indexer::optimize(std::size_t threads,
     start_codes(train(*view, rows, 1), rows);
   }
   while (coded_ < target) {
-    encode(*view, std::min(target, coded_ + kEncodePiece), threads, interrupt);
+    encode(*view, piece_end(target), threads, interrupt);
     check(interrupt);
   }
   if (misfits_.retrain() && coded_ >= 2 * trained_rows_) retrain(*view, interrupt);
@@ -176,6 +176,15 @@ void Indexer::start_codes(std::shared_ptr<const ScalarQuantizer> quantizer, Row 
   misfits_ = {};
 }
 
+// Where the next piece of codes ends: at a boundary of huge pages of the file where there is one,
+// so that the page cache holds the codes in huge pages.
+Row Indexer::piece_end(Row rows) const noexcept {
+  const std::size_t stride = quantizer_->stride();
+  const std::size_t bytes = kHeaderPageBytes + coded_ * stride + kEncodePieceBytes;
+  const std::size_t end = (bytes / kHugePageBytes * kHugePageBytes - kHeaderPageBytes) / stride;
+  return static_cast<Row>(std::min<std::size_t>(rows, std::max<std::size_t>(end, coded_ + 1)));
+}
+
 void Indexer::encode(const View& view, Row last, std::size_t threads, Interrupt* interrupt) {
   const RowsView stored = view.rows_view();
   const Row first = coded_;
@@ -213,7 +222,7 @@ void Indexer::encode(const View& view, Row last, std::size_t threads, Interrupt*
 void Indexer::retrain(const View& view, Interrupt* interrupt) {
   const Row rows = coded_;
   start_codes(train(view, rows, std::max<Row>(1, rows / static_cast<Row>(kTrainRows))), rows);
-  while (coded_ < rows) encode(view, std::min(rows, coded_ + kEncodePiece), 1, interrupt);
+  while (coded_ < rows) encode(view, piece_end(rows), 1, interrupt);
 }
 
 void Indexer::own_graph(Interrupt* interrupt) {

@@ -39,6 +39,8 @@ class DerivedDamage : public Error {
 using CheckedBits = std::vector<std::atomic<std::uint64_t>>;
 std::shared_ptr<CheckedBits> make_checked(Row rows);  // for twice as many rows
 
+inline constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
+
 inline constexpr const char* kCodesName = "codes.i8";
 inline constexpr const char* kCodesFixName = "codes.fix";
 
@@ -128,6 +130,7 @@ class Indexer {
   // Trains on rows 0, step, 2 step, … below `rows`.
   std::shared_ptr<const ScalarQuantizer> train(const View& view, Row rows, Row step);
   void start_codes(std::shared_ptr<const ScalarQuantizer> quantizer, Row trained_rows);
+  Row piece_end(Row rows) const noexcept;
   void encode(const View& view, Row last, std::size_t threads, Interrupt* interrupt);
   void retrain(const View& view, Interrupt* interrupt);
   void own_graph(Interrupt* interrupt);

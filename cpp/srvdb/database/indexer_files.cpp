@@ -76,6 +76,7 @@ void Indexer::load_graph(const ManifestDerived& entry, Row rows) {
                                             std::to_string(bytes));
   }
   const std::shared_ptr<const Mapping> mapping = file->map(bytes);
+  mapping->want_huge_pages();
   const ByteSpan image(mapping->data(), bytes);
   const GraphImageHeader header = read_graph_header(image, file->path());
   // A graph of another generation or of rows that were never published is of no use, yet no damage.
@@ -124,10 +125,18 @@ void Indexer::write_graph() {
     const std::unique_ptr<File> file = files_.open(temporary, OpenMode::kCreate);
     file->truncate(0);
     std::uint64_t offset = 0;
+    std::string piece;
+    const auto flush = [&](std::size_t bytes) {
+      file->pwrite(piece.data(), bytes, offset);
+      offset += bytes;
+      piece.erase(0, bytes);
+    };
+    // In aligned pieces of a huge page, so that the page cache holds the file in huge pages.
     write_graph_image(*graph_, graph_lineage_, nullptr, [&](ByteSpan bytes) {
-      file->pwrite(bytes.data(), bytes.size(), offset);
-      offset += bytes.size();
+      piece.append(as_text(bytes));
+      if (piece.size() >= kHugePageBytes) flush(piece.size() / kHugePageBytes * kHugePageBytes);
     });
+    flush(piece.size());
     file->sync_data();
   }
   files_.rename(temporary, file_path(kGraphName));

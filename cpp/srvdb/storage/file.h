@@ -32,6 +32,9 @@ class Mapping {
   Mapping& operator=(const Mapping&) = delete;
   const std::uint8_t* data() const noexcept { return data_; }
   std::size_t reserved() const noexcept { return reserved_; }  // bytes of address space
+  // Asks for large pages, for bytes that are read all over: then a fault brings in 2 MiB at once. A
+  // hint; where the system has none it does nothing.
+  virtual void want_huge_pages() const noexcept {}
 
  protected:
   Mapping(const std::uint8_t* data, std::size_t reserved) : data_(data), reserved_(reserved) {}

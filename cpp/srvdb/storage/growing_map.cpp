@@ -22,6 +22,7 @@ std::shared_ptr<const Mapping> GrowingMap::covering(std::uint64_t bytes) {
     if (error.os_error() != ENOMEM || bytes == 0) throw;
     current_ = file_.map(static_cast<std::size_t>(bytes));
   }
+  if (huge_pages_) current_->want_huge_pages();
   return current_;
 }
 

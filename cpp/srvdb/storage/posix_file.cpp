@@ -49,6 +49,11 @@ class PosixMapping final : public Mapping {
   PosixMapping(void* at, std::size_t bytes)
       : Mapping(static_cast<const std::uint8_t*>(at), bytes), at_(at) {}
   ~PosixMapping() override { ::munmap(at_, reserved()); }
+  void want_huge_pages() const noexcept override {
+#ifdef MADV_HUGEPAGE
+    ::madvise(at_, reserved(), MADV_HUGEPAGE);  // refused by file systems without large pages
+#endif
+  }
 
  private:
   void* at_;

@@ -160,8 +160,8 @@ StridedFile::StridedFile(std::unique_ptr<File> data, std::unique_ptr<File> fixes
     : data_(std::move(data)),
       fixes_(std::move(fixes)),
       header_(std::move(header)),
-      data_map_(*data_),
-      fix_map_(*fixes_),
+      data_map_(*data_, header_.kind == StridedKind::kCodes),
+      fix_map_(*fixes_, header_.kind == StridedKind::kCodes),
       verified_(std::make_shared<VerifiedRows>()),
       path_(std::make_shared<const std::string>(data_->path())) {}
 
