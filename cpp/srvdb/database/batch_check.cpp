@@ -80,9 +80,9 @@ std::vector<RowFix> check_rows(const Batch& batch) {
   return fixes;
 }
 
-std::vector<bool> check_duplicates(const Batch& batch, bool upsert) {
+std::vector<bool> check_duplicates(const Batch& batch, std::span<const std::uint32_t> order,
+                                   bool upsert) {
   const std::size_t n = batch.ids.size();
-  const std::vector<std::uint32_t> order = sort_ids(n, batch.ids.data());
   std::vector<bool> drop;
   for (std::size_t i = 1; i < n; ++i) {
     if (batch.ids[order[i]] != batch.ids[order[i - 1]]) continue;

@@ -25,8 +25,10 @@ void check_batch(const Batch& batch);
 // Norm and checksum of each row. kInvalidInput: a component that is not finite.
 std::vector<RowFix> check_rows(const Batch& batch);
 // Marks the items that a later one with the same id replaces; empty when there are none. Unless it
-// is an upsert the second of two equal ids is kDuplicateId.
-std::vector<bool> check_duplicates(const Batch& batch, bool upsert);
+// is an upsert the second of two equal ids is kDuplicateId. `order`: the items in byte order of
+// their ids, as sort_ids() gives it.
+std::vector<bool> check_duplicates(const Batch& batch, std::span<const std::uint32_t> order,
+                                   bool upsert);
 
 // A batch without the marked items, in memory of its own.
 class KeptItems {

@@ -45,6 +45,7 @@ std::shared_ptr<const Core::Frozen> Core::freeze() {
   const std::unique_lock state(state_mutex_);
   frozen->changes = std::exchange(active_, PendingChanges());
   frozen_ = frozen;
+  checkpointing_ = true;
   return frozen;
 }
 
@@ -96,6 +97,7 @@ void Core::checkpoint() {
         applied_ = frozen->upto;
         applied_rows_ = frozen->rows;
         frozen_ = nullptr;
+        checkpointing_ = false;
       }
       checkpoint_failed_ = false;
       published_.notify_all();

@@ -138,13 +138,15 @@ class Core final : public IndexHost {
 
   // core_write.cpp
   void check_writable() const;
-  std::size_t write_checked(const Batch& batch, std::span<const RowFix> fixes, bool upsert);
+  std::size_t write_checked(const Batch& batch, std::span<const RowFix> fixes,
+                            std::span<const std::uint32_t> order, bool upsert);
   void set_dimension(std::size_t dim);
   void replace_manifest(Manifest manifest);
   std::optional<Row> find_pending(std::string_view id) const;
   void find_existing(std::span<const std::string_view> ids,
                      const std::function<void(std::size_t, Row)>& found) const;
-  std::vector<Row> look_up(const Batch& batch, bool upsert) const;
+  std::vector<Row> look_up(const Batch& batch, std::span<const std::uint32_t> order,
+                           bool upsert) const;
   void store_rows(const Batch& batch, std::span<const RowFix> fixes, RecordBuilder& record);
   void forget_rows(std::span<const std::string_view> ids);
   Sequence log(RecordType type, RecordBuilder& record);
@@ -225,8 +227,9 @@ class Core final : public IndexHost {
   mutable std::mutex pinned_mutex_;
   std::optional<MetaStore::ReadTxn> pinned_;  // guarded by pinned_mutex_
 
-  std::atomic<Sequence> applied_{0};  // in the metadata store
-  std::atomic<Row> applied_rows_{0};  // published by it
+  std::atomic<Sequence> applied_{0};        // in the metadata store
+  std::atomic<Row> applied_rows_{0};        // published by it
+  std::atomic<bool> checkpointing_{false};  // changes are frozen and not yet in the store
   std::atomic<bool> failed_{false};
   mutable std::mutex failure_mutex_;
   std::string failure_;           // guarded by failure_mutex_: why writes are refused

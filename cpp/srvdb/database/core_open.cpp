@@ -14,6 +14,8 @@ namespace {
 
 constexpr const char* kSpaceName = "default";
 constexpr std::uint8_t kFloat32 = 1;
+constexpr std::size_t kFewProcessors = 4;  // linking waits for bulk loads up to here
+constexpr auto kLinkPause = std::chrono::milliseconds(50);
 
 // What a directory may hold before it is a database: leftovers of a creation that did not end, and
 // settings.
@@ -332,6 +334,11 @@ void Core::start_indexer() {
 bool Core::background_index() {
   Indexer* const indexer = indexer_ptr_.load();
   if (indexer == nullptr || !options_.background || options_.read_only || failed_) return false;
+  if (checkpointing_ && default_threads() <= kFewProcessors) {
+    // A bulk load keeps two processors busy by itself; its rows are scanned until it pauses.
+    index_job_->wake_after(kLinkPause);
+    return false;
+  }
   try {
     if (indexer->step()) return true;
     if (indexer->worth_saving()) indexer->save(false);

@@ -81,11 +81,16 @@ void Core::find_existing(std::span<const std::string_view> ids,
 }
 
 // Rows that the batch replaces; refuses ids that exist unless it is an upsert.
-std::vector<Row> Core::look_up(const Batch& batch, bool upsert) const {
+// `order`: the batch's ids in byte order, which the store wants them in.
+std::vector<Row> Core::look_up(const Batch& batch, std::span<const std::uint32_t> order,
+                               bool upsert) const {
   std::vector<Row> replaced;
   std::size_t first = batch.ids.size();
-  find_existing(batch.ids, [&](std::size_t i, Row row) {
-    first = std::min(first, i);
+  std::vector<std::string_view> sorted;
+  sorted.reserve(order.size());
+  for (const std::uint32_t i : order) sorted.push_back(batch.ids[i]);
+  find_existing(sorted, [&](std::size_t i, Row row) {
+    first = std::min<std::size_t>(first, order[i]);
     replaced.push_back(row);
   });
   if (!upsert && !replaced.empty()) {
@@ -102,19 +107,22 @@ std::size_t Core::write(const Batch& batch, bool upsert) {
   check_batch(batch);
   if (batch.ids.empty()) return 0;
   const std::vector<RowFix> fixes = check_rows(batch);
-  const std::vector<bool> replaced = check_duplicates(batch, upsert);
-  if (replaced.empty()) return write_checked(batch, fixes, upsert);
+  const std::vector<std::uint32_t> order = sort_ids(batch.ids.size(), batch.ids.data());
+  const std::vector<bool> replaced = check_duplicates(batch, order, upsert);
+  if (replaced.empty()) return write_checked(batch, fixes, order, upsert);
   const KeptItems kept(batch, fixes, replaced);
-  return write_checked(kept.batch(), kept.fixes(), upsert);
+  const Batch rest = kept.batch();
+  return write_checked(rest, kept.fixes(), sort_ids(rest.ids.size(), rest.ids.data()), upsert);
 }
 
 // Ids are distinct, everything else has been checked.
-std::size_t Core::write_checked(const Batch& batch, std::span<const RowFix> fixes, bool upsert) {
+std::size_t Core::write_checked(const Batch& batch, std::span<const RowFix> fixes,
+                                std::span<const std::uint32_t> order, bool upsert) {
   const std::size_t n = batch.ids.size();
   std::unique_lock lock = writer_turn();
   set_dimension(batch.dim);
   Change change;
-  change.retired = look_up(batch, upsert);
+  change.retired = look_up(batch, order, upsert);
   if (n > kMaxRows - next_row_) {
     throw Error(ErrorCode::kInvalidInput, "a database holds at most " + std::to_string(kMaxRows) +
                                               " rows, live and replaced ones together");

@@ -11,7 +11,7 @@
 namespace srvdb {
 namespace {
 
-constexpr std::size_t kEncodePieceBytes = 4 * kHugePageBytes;  // codes made in one piece, about
+constexpr std::size_t kEncodePieceBytes = 2 * kHugePageBytes;  // codes made in one piece, about
 constexpr Row kEncodeBlock = 512;                              // rows one thread codes at a time
 constexpr std::size_t kAutoComponents = std::size_t{2} << 20;  // "auto" links from here on
 

@@ -77,7 +77,9 @@ void PendingChanges::erase(std::string_view id) {
 
 void PendingChanges::reserve(std::size_t more_ids) {
   const std::size_t wanted = ids_.size() + more_ids;
-  if (wanted > ids_.bucket_count() / 2) ids_.reserve(wanted);
+  if (wanted > static_cast<std::size_t>(static_cast<float>(ids_.bucket_count()) * kMaxLoad)) {
+    ids_.reserve(wanted);
+  }
 }
 
 std::size_t PendingChanges::memory_bytes() const noexcept {

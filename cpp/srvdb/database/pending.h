@@ -39,6 +39,8 @@ class TextArena {
 
 class PendingChanges {
  public:
+  PendingChanges() { ids_.max_load_factor(kMaxLoad); }
+
   // Outcome of a look-up: the id's row, or kNoRow when this side knows that it was removed.
   std::optional<Row> find(std::string_view id) const;
   // Metadata of a row of this side; nullopt when the row is not of this side or has none.
@@ -70,6 +72,7 @@ class PendingChanges {
   };
   using Map = tsl::robin_map<std::string_view, Row, Hash, std::equal_to<std::string_view>,
                              std::allocator<std::pair<std::string_view, Row>>, true>;
+  static constexpr float kMaxLoad = 0.8F;  // two sides of 128k ids are a good part of the memory
   Map ids_;
   std::vector<std::pair<Row, std::string_view>> metadata_;
   std::vector<Row> retired_;

@@ -5,9 +5,14 @@
 #include <limits>
 
 #include "fixture.h"
+#include "srvdb/database/pending.h"
 
 namespace srvdb {
 namespace {
+
+std::vector<std::uint32_t> order_of(const Batch& batch) {
+  return sort_ids(batch.ids.size(), batch.ids.data());
+}
 
 struct Case {
   std::vector<std::string_view> ids = {"a", "b", "c"};
@@ -22,7 +27,7 @@ std::string refusal(const Case& c, ErrorCode expected) {
                 [&] {
                   check_batch(c.batch());
                   check_rows(c.batch());
-                  check_duplicates(c.batch(), false);
+                  check_duplicates(c.batch(), order_of(c.batch()), false);
                 },
                 &message),
             expected);
@@ -80,7 +85,7 @@ TEST(BatchCheckTest, OfEqualIdsTheLastIsKeptWithItsRowAndText) {
   c.metadata = {"{\"n\":0}", "{\"n\":1}", "{\"n\":2}"};
   for (std::size_t i = 0; i < 12; ++i) c.rows[i] = static_cast<float>(i);
   const std::vector<RowFix> fixes = check_rows(c.batch());
-  const std::vector<bool> drop = check_duplicates(c.batch(), true);
+  const std::vector<bool> drop = check_duplicates(c.batch(), order_of(c.batch()), true);
   EXPECT_EQ(drop, (std::vector<bool>{true, false, false}));
   const KeptItems kept(c.batch(), fixes, drop);
   ASSERT_EQ(kept.batch().ids.size(), 2u);
