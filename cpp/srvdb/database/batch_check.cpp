@@ -63,21 +63,29 @@ void check_batch(const Batch& batch) {
   }
 }
 
-std::vector<RowFix> check_rows(const Batch& batch) {
-  std::vector<RowFix> fixes(batch.ids.size());
-  for (std::size_t i = 0; i < fixes.size(); ++i) {
-    const float* const row = batch.rows + i * batch.dim;
-    const RowCheck checked = check_row(row, batch.dim);
-    if (checked.first_bad >= 0) {
-      const auto at = static_cast<std::size_t>(checked.first_bad);
-      throw Error(ErrorCode::kInvalidInput, item_prefix(batch, i) + "component " +
-                                                std::to_string(at) + " of the embedding of " +
-                                                quoted(batch.ids[i]) + " must be finite, got " +
-                                                std::to_string(row[at]));
-    }
-    fixes[i] = make_row_fix({row, batch.dim}, round_up_to_float(checked.norm));
+namespace {
+
+// |row|; throws when a component is not finite.
+double checked_norm(const Batch& batch, std::size_t index, const float* row) {
+  const RowCheck checked = check_row(row, batch.dim);
+  if (checked.first_bad < 0) return checked.norm;
+  const auto at = static_cast<std::size_t>(checked.first_bad);
+  throw Error(ErrorCode::kInvalidInput, item_prefix(batch, index) + "component " +
+                                            std::to_string(at) + " of the embedding of " +
+                                            quoted(batch.ids[index]) + " must be finite, got " +
+                                            std::to_string(row[at]));
+}
+
+}  // namespace
+
+void check_finite(const Batch& batch) {
+  for (std::size_t i = 0; i < batch.ids.size(); ++i) {
+    checked_norm(batch, i, batch.rows + i * batch.dim);
   }
-  return fixes;
+}
+
+RowFix fix_row(const Batch& batch, std::size_t index, const float* copy) {
+  return make_row_fix({copy, batch.dim}, round_up_to_float(checked_norm(batch, index, copy)));
 }
 
 std::vector<bool> check_duplicates(const Batch& batch, std::span<const std::uint32_t> order,
@@ -98,16 +106,13 @@ std::vector<bool> check_duplicates(const Batch& batch, std::span<const std::uint
   return drop;
 }
 
-KeptItems::KeptItems(const Batch& batch, std::span<const RowFix> fixes,
-                     const std::vector<bool>& drop)
-    : dim_(batch.dim) {
+KeptItems::KeptItems(const Batch& batch, const std::vector<bool>& drop) : dim_(batch.dim) {
   for (std::size_t i = 0; i < batch.ids.size(); ++i) {
     if (drop[i]) continue;
     ids_.push_back(batch.ids[i]);
     if (!batch.metadata.empty()) metadata_.push_back(batch.metadata[i]);
     const float* const row = batch.rows + i * batch.dim;
     rows_.insert(rows_.end(), row, row + batch.dim);
-    fixes_.push_back(fixes[i]);
   }
 }
 

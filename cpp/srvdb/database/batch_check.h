@@ -22,8 +22,12 @@ std::string quoted(std::string_view id);
 // kDimension: a dimension no database has. kInvalidInput: lists of different lengths, a bad id,
 // metadata that is not a JSON object, a batch beyond the limits.
 void check_batch(const Batch& batch);
-// Norm and checksum of each row. kInvalidInput: a component that is not finite.
-std::vector<RowFix> check_rows(const Batch& batch);
+// kInvalidInput: a component of a row that is not finite.
+void check_finite(const Batch& batch);
+// Norm and checksum of the copy of an item's row that is about to be stored: the caller's memory
+// may be changed by another thread, and what is acknowledged must be what was checked. Throws as
+// above.
+RowFix fix_row(const Batch& batch, std::size_t index, const float* copy);
 // Marks the items that a later one with the same id replaces; empty when there are none. Unless it
 // is an upsert the second of two equal ids is kDuplicateId. `order`: the items in byte order of
 // their ids, as sort_ids() gives it.
@@ -33,16 +37,14 @@ std::vector<bool> check_duplicates(const Batch& batch, std::span<const std::uint
 // A batch without the marked items, in memory of its own.
 class KeptItems {
  public:
-  KeptItems(const Batch& batch, std::span<const RowFix> fixes, const std::vector<bool>& drop);
+  KeptItems(const Batch& batch, const std::vector<bool>& drop);
   Batch batch() const { return {ids_, rows_.data(), dim_, metadata_}; }
-  const std::vector<RowFix>& fixes() const noexcept { return fixes_; }
 
  private:
   std::size_t dim_;
   std::vector<std::string_view> ids_;
   std::vector<std::string_view> metadata_;
   std::vector<float> rows_;
-  std::vector<RowFix> fixes_;
 };
 
 }  // namespace srvdb

@@ -138,8 +138,7 @@ class Core final : public IndexHost {
 
   // core_write.cpp
   void check_writable() const;
-  std::size_t write_checked(const Batch& batch, std::span<const RowFix> fixes,
-                            std::span<const std::uint32_t> order, bool upsert);
+  std::size_t write_distinct(const Batch& batch, std::span<const std::uint32_t> order, bool upsert);
   void set_dimension(std::size_t dim);
   void replace_manifest(Manifest manifest);
   std::optional<Row> find_pending(std::string_view id) const;
@@ -147,7 +146,8 @@ class Core final : public IndexHost {
                      const std::function<void(std::size_t, Row)>& found) const;
   std::vector<Row> look_up(const Batch& batch, std::span<const std::uint32_t> order,
                            bool upsert) const;
-  void store_rows(const Batch& batch, std::span<const RowFix> fixes, RecordBuilder& record);
+  void store_rows(const Batch& batch, RecordBuilder& record);
+  std::vector<RowFix> write_direct(const Batch& batch);
   void forget_rows(std::span<const std::string_view> ids);
   Sequence log(RecordType type, RecordBuilder& record);
   void finish(Change& change, std::unique_lock<std::mutex>& lock);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 #include <utility>
 
 #include "srvdb/base/error.h"
@@ -11,6 +12,7 @@
 namespace srvdb {
 namespace {
 
+constexpr std::size_t kPieceBytes = 512u << 10;   // of rows on their way to vectors.bin
 constexpr std::size_t kDirectBytes = 1u << 20;    // batches from here on go straight to vectors.bin
 constexpr std::size_t kPendingIds = 128u << 10;   // a checkpoint is due at so many pending ids,
 constexpr std::size_t kPendingBytes = 12u << 20;  // or at so many bytes of ids and metadata,
@@ -106,20 +108,21 @@ std::vector<Row> Core::look_up(const Batch& batch, std::span<const std::uint32_t
 std::size_t Core::write(const Batch& batch, bool upsert) {
   check_batch(batch);
   if (batch.ids.empty()) return 0;
-  const std::vector<RowFix> fixes = check_rows(batch);
   const std::vector<std::uint32_t> order = sort_ids(batch.ids.size(), batch.ids.data());
   const std::vector<bool> replaced = check_duplicates(batch, order, upsert);
-  if (replaced.empty()) return write_checked(batch, fixes, order, upsert);
-  const KeptItems kept(batch, fixes, replaced);
+  if (replaced.empty()) return write_distinct(batch, order, upsert);
+  check_finite(batch);  // the replaced items too
+  const KeptItems kept(batch, replaced);
   const Batch rest = kept.batch();
-  return write_checked(rest, kept.fixes(), sort_ids(rest.ids.size(), rest.ids.data()), upsert);
+  return write_distinct(rest, sort_ids(rest.ids.size(), rest.ids.data()), upsert);
 }
 
-// Ids are distinct, everything else has been checked.
-std::size_t Core::write_checked(const Batch& batch, std::span<const RowFix> fixes,
-                                std::span<const std::uint32_t> order, bool upsert) {
+// Ids are distinct and, like metadata, checked; rows are checked as they are copied.
+std::size_t Core::write_distinct(const Batch& batch, std::span<const std::uint32_t> order,
+                                 bool upsert) {
   const std::size_t n = batch.ids.size();
   std::unique_lock lock = writer_turn();
+  if (manifest_.spaces[0].dimension == 0) check_finite(batch);  // before it fixes the dimension
   set_dimension(batch.dim);
   Change change;
   change.retired = look_up(batch, order, upsert);
@@ -134,7 +137,7 @@ std::size_t Core::write_checked(const Batch& batch, std::span<const RowFix> fixe
   record.ids(batch.ids);
   if (!batch.metadata.empty()) record.metadata(batch.metadata);
   try {
-    store_rows(batch, fixes, record);
+    store_rows(batch, record);
     change.sequence = log(RecordType::kAdd, record);
   } catch (...) {
     forget_rows(batch.ids);
@@ -221,7 +224,7 @@ std::size_t Core::buffer_capacity() const {
 
 // Puts the rows where they wait for a checkpoint, and says so in the record: a small batch into the
 // buffer (and its rows into the record), a large one straight into the files.
-void Core::store_rows(const Batch& batch, std::span<const RowFix> fixes, RecordBuilder& record) {
+void Core::store_rows(const Batch& batch, RecordBuilder& record) {
   const std::size_t n = batch.ids.size();
   const std::size_t bytes = n * batch.dim * sizeof(float);
   const auto dim = static_cast<std::uint32_t>(batch.dim);
@@ -233,19 +236,43 @@ void Core::store_rows(const Batch& batch, std::span<const RowFix> fixes, RecordB
       writing([&] { show_rows(std::make_shared<RowBuffer>(next_row_, capacity, batch.dim)); });
     }
     for (std::size_t i = 0; i < n; ++i) {
-      buffer_->push(batch.rows + i * batch.dim, fixes[i], batch.ids[i]);
+      buffer_->push(batch.rows + i * batch.dim, {}, batch.ids[i]);
+      buffer_->fix_last(fix_row(batch, i, buffer_->row(next_row_ + static_cast<Row>(i))));
     }
-    record.rows(
-        {0, dim, next_row_, count, {reinterpret_cast<const std::uint8_t*>(batch.rows), bytes}});
+    const auto* const copy = reinterpret_cast<const std::uint8_t*>(buffer_->row(next_row_));
+    record.rows({0, dim, next_row_, count, {copy, bytes}});
     return;
   }
   flush_buffer();
+  const std::vector<RowFix> fixes = write_direct(batch);
   writing([&] {
-    row_files_->append(next_row_, {batch.rows, n * batch.dim}, fixes, batch.ids);
+    row_files_->append_ids(next_row_, batch.ids);
     if (options_.durability == Durability::kDisk) sync_rows();
     show_rows(nullptr);
   });
   record.direct_rows({0, dim, next_row_, count, direct_rows_crc(fixes)});
+}
+
+// Rows to vectors.bin and rows.fix by way of a small piece of memory that stays in the cache: each
+// row is read once, and what is checked is what is written.
+std::vector<RowFix> Core::write_direct(const Batch& batch) {
+  const std::size_t n = batch.ids.size();
+  const std::size_t step = std::max<std::size_t>(1, kPieceBytes / (batch.dim * sizeof(float)));
+  const auto piece = std::make_unique_for_overwrite<float[]>(std::min(n, step) * batch.dim);
+  std::vector<RowFix> fixes(n);
+  for (std::size_t first = 0; first < n; first += step) {
+    const std::size_t count = std::min(step, n - first);
+    for (std::size_t i = 0; i < count; ++i) {
+      float* const copy = piece.get() + i * batch.dim;
+      std::memcpy(copy, batch.rows + (first + i) * batch.dim, batch.dim * sizeof(float));
+      fixes[first + i] = fix_row(batch, first + i, copy);
+    }
+    writing([&] {
+      row_files_->write_rows(next_row_ + static_cast<Row>(first), {piece.get(), count * batch.dim},
+                             std::span(fixes).subspan(first, count));
+    });
+  }
+  return fixes;
 }
 
 // Takes back what store_rows() did for a batch that was not logged. No View has shown it.

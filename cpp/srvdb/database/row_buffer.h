@@ -37,6 +37,8 @@ class RowBuffer {
     ids_[size_].assign(id);
     ++size_;
   }
+  // The writer only: the fix of the slot that push() filled last.
+  void fix_last(RowFix fix) noexcept { fixes_[size_ - 1] = fix; }
   // The writer only: forgets the newest slots, which no View has seen.
   void shrink(std::size_t size) noexcept { size_ = size; }
 

@@ -26,7 +26,7 @@ std::string refusal(const Case& c, ErrorCode expected) {
   EXPECT_EQ(code_of(
                 [&] {
                   check_batch(c.batch());
-                  check_rows(c.batch());
+                  check_finite(c.batch());
                   check_duplicates(c.batch(), order_of(c.batch()), false);
                 },
                 &message),
@@ -84,15 +84,13 @@ TEST(BatchCheckTest, OfEqualIdsTheLastIsKeptWithItsRowAndText) {
   c.ids = {"a", "b", "a"};
   c.metadata = {"{\"n\":0}", "{\"n\":1}", "{\"n\":2}"};
   for (std::size_t i = 0; i < 12; ++i) c.rows[i] = static_cast<float>(i);
-  const std::vector<RowFix> fixes = check_rows(c.batch());
   const std::vector<bool> drop = check_duplicates(c.batch(), order_of(c.batch()), true);
   EXPECT_EQ(drop, (std::vector<bool>{true, false, false}));
-  const KeptItems kept(c.batch(), fixes, drop);
+  const KeptItems kept(c.batch(), drop);
   ASSERT_EQ(kept.batch().ids.size(), 2u);
   EXPECT_EQ(kept.batch().ids[1], "a");
   EXPECT_EQ(kept.batch().metadata[1], "{\"n\":2}");
   EXPECT_EQ(kept.batch().rows[4], 8.0f);
-  EXPECT_EQ(kept.fixes()[1].crc, fixes[2].crc);
 }
 
 }  // namespace

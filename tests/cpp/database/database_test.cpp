@@ -202,6 +202,35 @@ TEST_F(DatabaseTest, SearchesSeeABatchWhollyOrNotAtAll) {
   EXPECT_EQ(db->count(), 2010u);
 }
 
+// The caller's memory is read by a call that has let go of every lock the caller knows of.
+TEST_F(DatabaseTest, RowsThatChangeWhileTheyAreAddedAreStoredAsTheyWereChecked) {
+#ifdef __SANITIZE_THREAD__
+  GTEST_SKIP() << "the caller's race is the point of it";
+#endif
+  const auto db = open();
+  std::size_t added = 0;
+  for (const std::size_t n : {std::size_t{400}, std::size_t{20000}}) {  // buffered, direct
+    std::vector<std::atomic<float>> shared(n * kDim);
+    for (auto& value : shared) value = 1.0f;
+    std::atomic<bool> stop{false};
+    std::thread changer([&] {
+      for (float value = 2; !stop; value += 1) {
+        for (auto& component : shared) component.store(value, std::memory_order_relaxed);
+      }
+    });
+    for (std::size_t round = 0; round < 10; ++round, added += n) {
+      const Ids ids("r", added, n);
+      db->add({ids.views, reinterpret_cast<const float*>(shared.data()), kDim, {}});
+    }
+    stop = true;
+    changer.join();
+  }
+  const auto copy = Database::open(crash_copy("crashed"), {});
+  EXPECT_EQ(copy->count(), added);
+  const std::vector<float> query(kDim, 1.0f);  // touches, and so verifies, every row
+  EXPECT_EQ(copy->search(query.data(), kDim, {.k = 1}).hits.size(), 1u);
+}
+
 TEST_F(DatabaseTest, GroupsOfWritersShareSyncsAtDiskDurability) {
   OpenOptions options;
   options.durability = Durability::kDisk;
