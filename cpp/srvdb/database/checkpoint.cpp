@@ -49,8 +49,10 @@ std::shared_ptr<const Core::Frozen> Core::freeze() {
   return frozen;
 }
 
+// Rows are on disk before the transaction that publishes them commits; the disk works on them while
+// the transaction is being made.
 void Core::write_frozen(const Frozen& frozen) {
-  sync_rows();
+  row_files_->start_sync();
   const std::vector<std::pair<std::string_view, Row>> sorted = frozen.changes.sorted();
   std::vector<IdRow> ids;
   ids.reserve(sorted.size());
@@ -71,6 +73,7 @@ void Core::write_frozen(const Frozen& frozen) {
     for (const std::uint32_t chunk : chunks) {
       txn.put_dead_chunk(chunk, as_byte_span(chunk_bytes(frozen.retired, chunk)));
     }
+    sync_rows();
     MetaState state;
     state.applied_sequence = frozen.upto;
     state.published_rows = frozen.rows;

@@ -55,6 +55,8 @@ class File {
   // The parts one after another, in one system call unless the system writes less than asked.
   virtual void pwritev(std::span<const ByteSpan> parts, std::uint64_t offset) = 0;
   virtual void sync_data() = 0;  // fdatasync
+  // Starts writing to the disk what a later sync_data() will wait for. A hint: promises nothing.
+  virtual void start_sync() noexcept {}
   virtual void truncate(std::uint64_t size) = 0;
   virtual std::uint64_t size() const = 0;
   // A shared read-only mapping of `reserve` bytes from offset 0 (reserve > 0).

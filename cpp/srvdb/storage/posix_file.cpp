@@ -113,6 +113,12 @@ class PosixFile final : public File {
     }
   }
 
+  void start_sync() noexcept override {
+#ifdef SYNC_FILE_RANGE_WRITE
+    ::sync_file_range(fd_.get(), 0, 0, SYNC_FILE_RANGE_WRITE);
+#endif
+  }
+
   void sync_data() override {
     if (::fdatasync(fd_.get()) != 0) throw_storage("cannot sync", path(), errno);
   }

@@ -70,7 +70,8 @@ class RowFiles {
   // See StridedFile::direct_crc.
   std::optional<std::uint32_t> direct_crc(Row first_row, Row count);
 
-  void sync();  // all four files
+  void start_sync() noexcept { vectors_->start_sync(); }  // of the large ones; see File::start_sync
+  void sync();                                            // all four files
   void truncate_to(PublishedRows published);
   // Rows that have their ids: [0, rows()).
   Row rows() const noexcept { return ids_->rows(); }

@@ -216,6 +216,11 @@ void StridedFile::write(Row first_row, ByteSpan rows, std::span<const RowFix> fi
   verified_->set_range(first_row, static_cast<Row>(fixes.size()));
 }
 
+void StridedFile::start_sync() noexcept {
+  data_->start_sync();
+  fixes_->start_sync();
+}
+
 void StridedFile::sync() {
   data_->sync_data();
   fixes_->sync_data();

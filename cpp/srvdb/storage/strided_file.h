@@ -128,6 +128,7 @@ class StridedFile {
   // Writes rows at their place: rows.size() == fixes.size() * stride. Rows count as verified
   // afterwards. On failure nothing below first_row has changed.
   void write(Row first_row, ByteSpan rows, std::span<const RowFix> fixes);
+  void start_sync() noexcept;  // see File::start_sync
   void sync();
   // Cuts both files to `rows`; they must be at least that long.
   void truncate_to(Row rows);
