@@ -1,9 +1,10 @@
 """Vector sets: `.npz` folders of a data directory, and HDF5 files as ann-benchmarks writes them.
 
 A `.npz` set is a folder `<name>/data.npz` with `base`, `queries`, `gt` (row numbers of the exact
-top 100) and a `meta.json` that names the metric. The data directory is `$SRVDB_DATA`, or
-`shared/data` beside the repository. A name may be a short one ("mnist") and may carry a variant:
-"words:ip" (its inner-product ground truth), "notes:ood" (queries from outside the collection).
+top 100) and a `meta.json` that names the metric. The data directory is `$SRVDB_DATA`, by default
+`../shared/data`, beside the repository. A name may be a short one ("mnist") and may carry a
+variant: "words:ip" (its inner-product ground truth), "notes:ood" (queries from outside the
+collection).
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class VectorSet:
 
 
 def data_directory() -> Path:
-    """Where the `.npz` sets are: `$SRVDB_DATA`, or `shared/data` beside the repository."""
+    """Where the `.npz` sets are: `$SRVDB_DATA`, by default `../shared/data`."""
     given = os.environ.get("SRVDB_DATA")
     if given:
         return Path(given)

@@ -40,8 +40,21 @@ def answer(path: Path, queries_path: Path, out: Path, k: int) -> None:
     np.savez(out, ids=ids, scores=np.array(json.dumps(scores)), same=same, simd=np.array(simd))
 
 
-def run_level(level: str, path: Path, queries: Path, out: Path, k: int) -> str | None:
-    """Run the child; None when this processor lacks the instruction set, else what it printed."""
+def lacks(level: str, stderr: str) -> bool:
+    """Whether a child ended because this processor lacks the instruction set, and only so."""
+    last = (stderr.strip().splitlines() or [""])[-1]
+    told = "InvalidInputError: SRVDB_SIMD: expected one of "
+    return level in LEVELS and told in last and last.endswith(f'got "{level}"')
+
+
+def run_level(level: str, path: Path, queries: Path, out: Path, k: int) -> bool:
+    """Run the child; False when this processor lacks the instruction set.
+
+    Raises
+    ------
+    RuntimeError
+        When the child failed for any other reason; the message is what it left on stderr.
+    """
     command = [
         sys.executable,
         "-m",
@@ -58,11 +71,11 @@ def run_level(level: str, path: Path, queries: Path, out: Path, k: int) -> str |
         capture_output=True,
         text=True,
     )
-    if done.returncode and "SRVDB_SIMD" in done.stderr:
-        return None
+    if done.returncode and lacks(level, done.stderr):
+        return False
     if done.returncode:
-        raise RuntimeError(f"search with SRVDB_SIMD={level} failed:\n{done.stderr}")
-    return done.stdout
+        raise RuntimeError(done.stderr.strip() or f"exit status {done.returncode}")
+    return True
 
 
 def measure_set(data: VectorSet, metric: str, options: argparse.Namespace, report: Report) -> None:
@@ -80,16 +93,21 @@ def measure_set(data: VectorSet, metric: str, options: argparse.Namespace, repor
     first: bytes | None = None
     for level in options.levels:
         out = folder / f"{level}.npz"
-        if run_level(level, path, queries, out, options.k) is None:
-            if level != "neon":
-                print(f"  skipped: this processor has no {level}", flush=True)
+        title = f"exact recall@{options.k}, {data.name}, {metric}, {level}"
+        try:
+            if not run_level(level, path, queries, out, options.k):
+                if level != "neon":
+                    print(f"  skipped: this processor has no {level}", flush=True)
+                continue
+        except RuntimeError as error:
+            text = f"failed: {str(error).splitlines()[-1]}"
+            report.add(Measure(title, "1.0", text, reached=False, detail={"error": str(error)}))
             continue
         with np.load(out) as found:
             got = recall.recall_at(part, found["ids"], options.k, exact)
             bits = found["ids"].tobytes() + str(found["scores"]).encode()
             alike = bool(found["same"]) and (first is None or bits == first)
         first = first or bits
-        title = f"exact recall@{options.k}, {data.name}, {metric}, {level}"
         text = f"{got:.6f}" + ("" if alike else ", but answers differ between ways or sets")
         report.add(Measure(title, "1.0", text, got, reached=got == 1.0 and alike))
 

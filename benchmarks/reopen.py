@@ -60,8 +60,8 @@ def ask_afresh(path: Path, query: Path) -> dict[str, float]:
 
 
 def make_database(options: argparse.Namespace) -> tuple[Path, Path]:
-    """The database of the ingest measure, linked; kept in the cache."""
-    folder = options.cache / f"reopen-{options.rows}x{options.dim}"
+    """The database of the ingest measure, linked; kept in the cache for this build of srvdb."""
+    folder = options.cache / f"reopen-{options.rows}x{options.dim}-{srvdb_store.build_id()}"
     path, query = folder / "db", folder / "query.npy"
     if options.rebuild or not query.exists():
         folder.mkdir(parents=True, exist_ok=True)

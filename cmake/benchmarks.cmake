@@ -9,7 +9,6 @@ if(NOT TARGET benchmark::benchmark)
   FetchContent_Declare(
     benchmark
     URL https://github.com/google/benchmark/archive/refs/tags/v1.7.1.tar.gz
-        https://deb.debian.org/debian/pool/main/b/benchmark/benchmark_1.7.1.orig.tar.gz
     URL_HASH SHA256=6430e4092653380d9dc4ccb45a1e2dc9259d581f4866dc0759713126056bc1d7
   )
   set(BENCHMARK_ENABLE_TESTING OFF CACHE BOOL "" FORCE)

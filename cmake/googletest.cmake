@@ -8,7 +8,6 @@ if(NOT TARGET GTest::gtest)
   FetchContent_Declare(
     googletest
     URL https://github.com/google/googletest/archive/refs/tags/release-1.12.1.tar.gz
-        https://deb.debian.org/debian/pool/main/g/googletest/googletest_1.12.1.orig.tar.gz
     URL_HASH SHA256=81964fe578e9bd7c94dfdb09c8e4d6e6759e19967e397dbea48d1c10e45d0df2
   )
   set(INSTALL_GTEST OFF CACHE BOOL "" FORCE)

@@ -37,11 +37,11 @@ fi
 if has apt-get; then # elsewhere CMake fetches these
   has_header eigen3/Eigen/Core || need libeigen3-dev
   has_header tsl/robin_map.h || need robin-map-dev
+  has_header gtest/gtest.h || need libgtest-dev # build.sh configures the tests for every target
   [ -e /etc/ssl/certs/ca-certificates.crt ] || need ca-certificates
 fi
 for group in "$@"; do
   case $group in
-    test) ! has apt-get || has_header gtest/gtest.h || need libgtest-dev ;;
     bench) ! has apt-get || has_header benchmark/benchmark.h || need libbenchmark-dev ;;
     lint)
       has clang-format-14 || need clang-format-14

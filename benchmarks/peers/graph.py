@@ -121,7 +121,7 @@ class Srvdb:
         self._db: Any = None
 
     def parameters(self) -> dict[str, Any]:
-        return dict(self.options)
+        return {**self.options, "srvdb": srvdb_store.build_id()}
 
     def build(self, data: VectorSet, path: Path, threads: int) -> float:
         ids = srvdb_store.row_ids(len(data.base))
@@ -129,7 +129,7 @@ class Srvdb:
         with srvdb_store.create(path, data.metric, mode="hnsw", **self.options) as db:
             db.add_batch(ids, data.base, threads=threads)
             db.optimize(threads=threads)
-            return time.perf_counter() - start
+        return time.perf_counter() - start  # closing is part of it
 
     def open(self, data: VectorSet, path: Path) -> None:
         self._db = srvdb_store.open_linked(path)
@@ -167,8 +167,8 @@ def build_or_reuse(
 ) -> dict[str, Any]:
     """Open an index over a set, built first unless the cache holds it; says how it was built.
 
-    The key is the library, its parameters and the rows, not the library's version: after a change
-    to a build, ask for `rebuild`.
+    The key is the library, its parameters and the rows; for srvdb also its version and its compiled
+    code. After a change to a peer, ask for `rebuild`.
     """
     key = json.dumps([index.name, index.parameters(), data.fingerprint()], sort_keys=True)
     digest = hashlib.sha256(key.encode()).hexdigest()[:10]

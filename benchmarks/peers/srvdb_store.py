@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +15,13 @@ import srvdb
 def row_ids(n: int, prefix: str = "") -> list[str]:
     """String ids of rows 0 to n - 1."""
     return [f"{prefix}{row}" for row in range(n)]
+
+
+@functools.cache
+def build_id() -> str:
+    """The version and a hash of the extension module: differs between differing builds of srvdb."""
+    module = Path(srvdb._core.__file__).read_bytes()
+    return f"{srvdb.__version__}-{hashlib.sha256(module).hexdigest()[:8]}"
 
 
 def create(path: Path, metric: str, mode: str = "auto", **options: Any) -> srvdb.Database:

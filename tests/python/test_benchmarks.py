@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import datasets, memory, recall, timing  # noqa: E402
+from benchmarks import datasets, exact_recall, memory, recall, timing  # noqa: E402
 from benchmarks.run import table  # noqa: E402
 
 
@@ -142,6 +142,17 @@ def test_sees_the_memory_that_a_block_takes():
         block.write(b"x" * len(block))
     assert watched.peak - watched.start > 30e6
     assert memory.resident().anonymous > 30e6
+
+
+def test_only_the_error_for_a_missing_instruction_set_counts_as_missing():
+    told = "srvdb.errors.InvalidInputError: SRVDB_SIMD: expected one of baseline, avx2 "
+    told += '(what this processor runs), got "neon"'
+    assert exact_recall.lacks("neon", f"Traceback ...\n{told}\n")
+    assert not exact_recall.lacks("neon", f"{told}\nRuntimeError: something else\n")
+    assert not exact_recall.lacks("avx2", told)
+    assert not exact_recall.lacks("neon", "RuntimeError: SRVDB_SIMD kernels disagree\n")
+    assert not exact_recall.lacks("nean", told.replace("neon", "nean"))
+    assert not exact_recall.lacks("neon", "")
 
 
 def test_the_table_marks_misses():
