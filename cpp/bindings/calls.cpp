@@ -1,5 +1,8 @@
 #include "calls.h"
 
+#include <chrono>
+#include <thread>
+
 namespace py = pybind11;
 
 namespace srvdb::bindings {
@@ -12,6 +15,10 @@ bool in_main_thread() {
 }
 
 }  // namespace
+
+void park() noexcept {
+  for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
+}
 
 // An Interrupt cannot be moved, so its poll function asks a pointer to this object.
 CallInterrupt::CallInterrupt()

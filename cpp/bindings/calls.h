@@ -12,11 +12,25 @@
 
 namespace srvdb::bindings {
 
+// Sleeps for ever; the end of the process ends it.
+[[noreturn]] void park() noexcept;
+
 // The GIL is released while it lives.
+//
+// Once Python is going away, a daemon thread does not get the GIL back: before Python 3.14 it is
+// ended by unwinding its stack. Unwinding stops here, as the frames above own Python objects, and
+// the thread sleeps until the process is gone (as Python 3.14 itself does). It holds no lock of the
+// core then.
 class Released {
  public:
   Released() : state_(PyEval_SaveThread()) {}
-  ~Released() { PyEval_RestoreThread(state_); }
+  ~Released() {
+    try {
+      PyEval_RestoreThread(state_);
+    } catch (...) {
+      park();
+    }
+  }
   Released(const Released&) = delete;
   Released& operator=(const Released&) = delete;
 
@@ -58,20 +72,30 @@ class CallInterrupt {
   // With the GIL and a Python exception set: keeps it and stops the call.
   void capture();
 
-  // As call_core(); an Error(kInterrupted) that has a captured exception behind it becomes that
-  // one.
+  // As call_core(); then throws what was captured, whether the core stopped for it
+  // (Error(kInterrupted)) or had finished by then.
   template <class Body>
   auto call(Body&& body) {
     try {
-      return call_core(std::forward<Body>(body));
+      if constexpr (std::is_void_v<std::invoke_result_t<Body>>) {
+        call_core(std::forward<Body>(body));
+        throw_captured();
+      } else {
+        auto result = call_core(std::forward<Body>(body));
+        throw_captured();
+        return result;
+      }
     } catch (const Error& error) {
-      if (error.code() == ErrorCode::kInterrupted && captured_) throw std::move(*captured_);
+      if (error.code() == ErrorCode::kInterrupted) throw_captured();
       throw;
     }
   }
 
  private:
   bool signalled();  // without the GIL
+  void throw_captured() {
+    if (captured_) throw std::move(*captured_);
+  }
 
   Interrupt interrupt_;
   std::optional<pybind11::error_already_set> captured_;

@@ -92,7 +92,7 @@ void optimize(const Handle& self, std::size_t threads, const py::object& progres
 }  // namespace
 
 Handle::Handle(std::shared_ptr<Database> database)
-    : database_(std::move(database)), metric_(database_->stats().metric) {}
+    : database_(std::move(database)), metric_(call_core([this] { return database_->stats().metric; })) {}
 
 Handle::~Handle() {
   const Released released;
@@ -115,7 +115,9 @@ void register_database(py::module_& module) {
            py::arg("max_bytes"), py::arg("first_item"), py::arg("counter"))
       .def(
           "chunk_rows",
-          [](const Handle& self, std::size_t dim) { return self.core().chunk_rows(dim); },
+          [](const Handle& self, std::size_t dim) {
+            return call_core([&] { return self.core().chunk_rows(dim); });
+          },
           py::arg("dim"))
       .def("remove", &remove, py::arg("ids"))
       .def("persist", [](const Handle& self) { call_core([&] { self.core().persist(); }); })

@@ -68,7 +68,13 @@ void report_events() {
   const py::handle report = hooks().report;
   if (!report) return;
   for (const Event& event : drain_events()) {
-    report(event.level == Event::Level::kWarning, event.message);
+    try {
+      report(event.level == Event::Level::kWarning, event.message);
+    } catch (py::error_already_set& error) {
+      if (!error.matches(PyExc_Exception)) throw;
+      error.restore();
+      PyErr_WriteUnraisable(report.ptr());
+    }
   }
 }
 

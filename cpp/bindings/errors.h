@@ -18,8 +18,10 @@ void register_errors(pybind11::module_& module);
 // Sets the Python exception that stands for the error.
 void set_python_error(const Error& error);
 
-// Hands the core's events to Python, which warns or logs. Throws error_already_set when a warning
-// is turned into an exception. One relaxed atomic read when there is nothing to report.
+// Hands the core's events to Python, which warns or logs. The call they belong to has succeeded, so
+// what Python raises (a warning turned into an exception) goes to sys.unraisablehook; only what is
+// no Exception (KeyboardInterrupt) is thrown. One relaxed atomic read when there is nothing to
+// report.
 void report_events();
 
 // "item 3: " in front of what is wrong with one element of a batch.

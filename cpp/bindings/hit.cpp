@@ -160,6 +160,23 @@ std::shared_ptr<Database> database_of(const Origin& origin, const char* what) {
   return database;
 }
 
+// As call_core(); lets go of the database without the GIL too, as that may close it.
+template <class Body>
+auto read_with(std::shared_ptr<Database>& database, Body&& body) {
+  return call_core([&] {
+    auto result = [&] {
+      try {
+        return body();
+      } catch (...) {
+        database.reset();
+        throw;
+      }
+    }();
+    database.reset();
+    return result;
+  });
+}
+
 py::object loads(PyObject* text) {
   static PyObject* const function =
       py::object(py::module_::import("json").attr("loads")).release().ptr();  // kept for good
@@ -177,10 +194,10 @@ PyObject* get_metadata(PyObject* self, void*) {
     PyObject* known = tail(self).metadata;
     if (known == nullptr) {
       const Origin& origin = origin_of(self, "metadata");
-      const std::shared_ptr<Database> database = database_of(origin, "metadata");
+      std::shared_ptr<Database> database = database_of(origin, "metadata");
       const Row row = tail(self).row;
       const std::optional<std::string> text =
-          call_core([&] { return database->hit_metadata(*origin.view, row); });
+          read_with(database, [&] { return database->hit_metadata(*origin.view, row); });
       set_metadata(self, text ? loads(py::str(*text).ptr()) : py::none());
     } else if (PyUnicode_Check(known)) {
       set_metadata(self, loads(known));
@@ -197,10 +214,10 @@ PyObject* get_embedding(PyObject* self, void*) {
   return guarded([self]() -> PyObject* {
     if (tail(self).embedding == nullptr) {
       const Origin& origin = origin_of(self, "embedding");
-      const std::shared_ptr<Database> database = database_of(origin, "embedding");
+      std::shared_ptr<Database> database = database_of(origin, "embedding");
       const Row row = tail(self).row;
       const std::vector<float> values =
-          call_core([&] { return database->hit_embedding(*origin.view, row); });
+          read_with(database, [&] { return database->hit_embedding(*origin.view, row); });
       py::object array = to_array(values);
       Py_XDECREF(std::exchange(tail(self).embedding, array.release().ptr()));
     }

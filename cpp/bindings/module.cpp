@@ -27,7 +27,7 @@ py::str dump_metadata(const py::dict& metadata, std::size_t item) {
 
 // What is wrong with metadata text, as the core would say; None when nothing is.
 std::optional<std::string> metadata_problem(const std::string& text) {
-  return srvdb::json_object_problem(text);
+  return srvdb::bindings::call_core([&] { return srvdb::json_object_problem(text); });
 }
 
 }  // namespace

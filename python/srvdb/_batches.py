@@ -12,6 +12,7 @@ bounded and nothing is copied that is float32 already.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -57,14 +58,15 @@ def input_length(ids: object) -> int | None:
 def pieces(ids: Any, embeddings: Any, metadatas: Any, threads: int) -> Iterator[Piece]:
     """Cut the input of ``add_batch`` into pieces.
 
-    With more than one thread the next piece is converted while the caller writes this one.
+    With more than one thread the next piece is converted while the caller writes this one; its
+    vectors are copied before more input is asked for, as a generator may refill one buffer.
     """
     if embeddings is not None:
         makers = _from_arrays(ids, embeddings, metadatas)
     elif metadatas is not None:
         raise InvalidInputError("add_batch got metadatas without embeddings")
     else:
-        makers = _from_items(ids)
+        makers = _from_items(ids, ahead=threads != 1)
     if threads == 1:
         return (make() for make in makers)
     return _one_ahead(makers)
@@ -132,7 +134,7 @@ def _rows_in_window(embeddings: Any) -> int:
     return max(1, min(WINDOW_ROWS, WINDOW_BYTES // (4 * max(1, dimension))))
 
 
-def _from_items(items: Any) -> Iterator[Maker]:
+def _from_items(items: Any, ahead: bool) -> Iterator[Maker]:
     if isinstance(items, (str, bytes)) or not isinstance(items, Iterable):
         raise InvalidInputError(
             "add_batch takes ids and embeddings, or an iterable of (id, vector[, metadata]) "
@@ -150,7 +152,7 @@ def _from_items(items: Any) -> Iterator[Maker]:
     if isinstance(first[0], str) or not isinstance(first[0], (list, tuple, np.ndarray)):
         yield from _from_rows(everything, len(first[1]) if hasattr(first[1], "__len__") else 1)
     else:
-        yield from _from_pieces(everything)
+        yield from _from_pieces(everything, ahead)
 
 
 def _from_rows(rows: Iterator[Any], dimension: int) -> Iterator[Maker]:
@@ -180,7 +182,7 @@ def _rows_maker(part: list[Any], start: int) -> Maker:
     return make
 
 
-def _from_pieces(chunks: Iterator[Any]) -> Iterator[Maker]:
+def _from_pieces(chunks: Iterator[Any], ahead: bool) -> Iterator[Maker]:
     start = 0
     for number, chunk in enumerate(chunks):
         if not isinstance(chunk, (tuple, list)) or len(chunk) not in (2, 3):
@@ -189,7 +191,9 @@ def _from_pieces(chunks: Iterator[Any]) -> Iterator[Maker]:
                 f"got {type(chunk).__name__}"
             )
         ids = as_ids(chunk[0])
-        yield _chunk_maker(ids, chunk, start)
+        if ahead:
+            ids = ids[:]
+        yield _chunk_maker(ids, _owned(chunk) if ahead else chunk, start)
         start += len(ids)
 
 
@@ -201,3 +205,17 @@ def _chunk_maker(ids: list[str] | tuple[str, ...], chunk: Any, start: int) -> Ma
         return Piece(ids, rows, metadatas, start)
 
     return make
+
+
+def _owned(chunk: Any) -> Any:
+    """Return the piece with vectors and list of metadata that nobody else can change."""
+    rows = chunk[1]
+    if isinstance(rows, np.ndarray):
+        rows = rows.copy()
+    else:
+        # What cannot be converted is left for the maker to refuse, when it is its turn.
+        with contextlib.suppress(Exception):
+            converted = as_matrix(rows, "embeddings")
+            rows = converted if isinstance(rows, (list, tuple)) else converted.copy()
+    metadatas = (list(part) if isinstance(part, list) else part for part in chunk[2:])
+    return (chunk[0], rows, *metadatas)

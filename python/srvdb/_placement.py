@@ -19,6 +19,7 @@ A shard opened in another order, number or set is refused; so is a database that
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -26,6 +27,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from srvdb._native import CoreDatabase
 from srvdb.errors import CorruptionError, InvalidInputError, NotFoundError, VersionError
 
 FORMAT = 1
@@ -68,6 +70,7 @@ def open_directory(directory: Path, shards: int | None, create: bool) -> list[Pa
         raise InvalidInputError(f"{directory} is new: say how many shards it gets with shards=")
     if (directory / "MANIFEST").exists():
         raise InvalidInputError(f"{directory} holds a database that is not sharded")
+    _check_unused(directory)
     names = [f"shard-{i:03d}" for i in range(shards)]
     identity = secrets.token_hex(16)
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -91,6 +94,7 @@ def open_paths(paths: list[Path], create: bool) -> list[Path]:
 def _claim(paths: list[Path], identity: str, create: bool) -> None:
     """Check the manifest of each shard, or write it where the shard is yet to be created."""
     expected = {"set": identity, "shards": len(paths)}
+    new: list[tuple[int, Path]] = []
     for number, path in enumerate(paths):
         manifest = path / SHARD_FILE
         if manifest.exists():
@@ -106,8 +110,32 @@ def _claim(paths: list[Path], identity: str, create: bool) -> None:
         elif not create:
             raise NotFoundError(f"no shard at {path}")
         else:
-            path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _write(manifest, {**expected, "shard": number})
+            _check_unused(path)
+            new.append((number, path))
+    for number, path in new:  # nothing is written where any of the set is refused
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _write(path / SHARD_FILE, {**expected, "shard": number})
+
+
+def _check_unused(path: Path) -> None:
+    """Refuse a directory that the core would not create a database in; changes nothing."""
+    with contextlib.suppress(NotFoundError):
+        CoreDatabase.open(
+            os.fsencode(path),
+            dimension=None,
+            metric=None,
+            mode=None,
+            m=None,
+            ef_construction=None,
+            ef=100,
+            durability="os",
+            read_only=True,
+            create=False,
+            buffer_bytes=1 << 20,
+            flush_rows=1000,
+            background=False,
+        ).close()
+        raise InvalidInputError(f"{path} holds a database already")
 
 
 def _read(path: Path) -> dict[str, Any]:

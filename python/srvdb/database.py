@@ -124,7 +124,7 @@ class Database(Searching):
         if dimension is not None:
             dimension = as_count(dimension, "dimension", 1, _MAX_DIMENSION)
         if m is not None:
-            m = as_count(m, "m", 2, 256)
+            m = as_count(m, "m", 2, 128)
         if ef_construction is not None:
             ef_construction = as_count(ef_construction, "ef_construction", 1, 100_000)
         self._core = CoreDatabase.open(

@@ -6,7 +6,7 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -237,7 +237,8 @@ class ShardedDatabase(Verbs):
         """
         rows = as_matrix(queries, "queries")
         names = tuple([include] if isinstance(include, str) else include)
-        stop = StopFlag()
+        # One shard is searched by this thread, which listens to Ctrl-C itself.
+        stop = StopFlag() if len(self._shards) > 1 else None
         answers = self._each(
             lambda shard, n: shard._search_batch(rows, k, ef, exact, names, threads, stop), stop
         )
@@ -518,6 +519,7 @@ def _results(futures: list[Future[_T]], stop: StopFlag | None) -> list[_T]:
             stop.stop()
         for future in futures:
             future.cancel()
+        wait(futures)  # what has begun to write is counted
         raise
     return [future.result() for future in futures]
 

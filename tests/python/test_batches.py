@@ -149,3 +149,39 @@ def test_what_a_progress_callable_raises_stops_it(db, rows):
         db.optimize(progress=stop)
     db.optimize()
     assert db.stats()["unlinked_rows"] == 0
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("view", [np.asarray, memoryview])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_generator_may_refill_its_buffers(db, rows, threads, view, dtype):
+    buffer, ids, metadatas = np.empty((100, 8), dtype), [], []
+
+    def chunks():
+        for i in range(0, 2000, 100):
+            buffer[:] = rows[i : i + 100]
+            ids[:] = numbered(100, i)
+            metadatas[:] = METADATA[i : i + 100]
+            yield ids, view(buffer), metadatas
+
+    assert db.add_batch(chunks(), threads=threads) == 2000
+    same(db, rows)
+
+
+def test_a_piece_that_is_refused_comes_after_those_before_it(db):
+    chunks = [(["a"], [[1.0, 2.0]]), (["b"], [[1.0, "x"]])]
+    with pytest.raises(srvdb.InvalidInputError, match="item 1") as caught:
+        db.add_batch(iter(chunks), threads=2)
+    assert caught.value.added == len(db) == 1
+
+
+def test_what_the_last_progress_report_of_optimize_raises_is_seen(db, rows):
+    def stop_at_the_end(done, total):
+        if done == total:
+            raise RuntimeError("at the end")
+
+    db.set_mode("hnsw")
+    db.add(numbered(2000), rows)
+    with pytest.raises(RuntimeError, match="at the end"):
+        db.optimize(progress=stop_at_the_end)
+    assert db.stats()["unlinked_rows"] == 0

@@ -1,5 +1,6 @@
 """One flipped byte in any file: an error or the right answer, never a crash or a wrong answer."""
 
+import os
 import shutil
 
 import numpy as np
@@ -116,3 +117,21 @@ def test_a_shortened_file_is_corruption(intact, tmp_path, name):
     file = next(p for p in data_files(copy) if p.name == name)
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     assert outcome(copy, intact).startswith(("error CorruptionError", "error VersionError"))
+
+
+OPEN = """
+import sys, srvdb
+with srvdb.open(sys.argv[1]) as db:
+    db.optimize()
+    print(len(db))
+"""
+
+
+def test_a_warning_that_is_turned_into_an_error_does_not_fail_the_call(intact, tmp_path):
+    copy = tmp_path / "db"
+    shutil.copytree(intact / "db", copy)
+    (graph,) = copy.rglob("graph.hnsw")
+    graph.write_bytes(b"\0" * graph.stat().st_size)
+    child = run_child(OPEN, str(copy), env={**os.environ, "PYTHONWARNINGS": "error"})
+    assert (child.returncode, child.stdout) == (0, "600\n"), child.stderr
+    assert "graph is damaged" in child.stderr

@@ -212,7 +212,8 @@ def test_read_only_refuses_writes(path):
 def test_empty_database_is_true_and_knows_its_length(db):
     assert db
     assert len(db) == 0
-    assert 3 not in db
+    with pytest.raises(srvdb.InvalidInputError, match=r"write str\(i\)"):
+        assert 3 not in db
 
 
 def test_it_shows_itself(abc):
@@ -220,3 +221,11 @@ def test_it_shows_itself(abc):
     assert "count=3" in repr(abc)
     assert "<table>" in abc._repr_html_()
     assert abc.info() == "SrvDB(dimension=2, mode='auto', vectors=3)"
+
+
+def test_links_of_a_row_are_2_to_128(path):
+    for wrong in (1, 129):
+        with pytest.raises(srvdb.InvalidInputError, match="m must be from 2 to 128"):
+            srvdb.open(path, m=wrong)
+    with srvdb.open(path, m=128) as db:
+        assert db.stats()["m"] == 128

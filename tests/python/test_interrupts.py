@@ -33,11 +33,13 @@ calls = {
     "optimize": lambda: db.optimize(threads=1),
     "search_batch": lambda: db.search_batch(queries, exact=True),
     "sharded": lambda: None,
+    "one shard": lambda: None,
 }
-if call == "sharded":
-    shards = srvdb.ShardedDatabase(path + "-shards", shards=2, mode="flat")
+if call in ("sharded", "one shard"):
+    number = 2 if call == "sharded" else 1
+    shards = srvdb.ShardedDatabase(path + "-shards", shards=number, mode="flat")
     shards.add_batch([f"r{i}" for i in range(len(rows))], rows)
-    calls["sharded"] = lambda: shards.search_batch(queries, exact=True)
+    calls[call] = lambda: shards.search_batch(queries, exact=True)
 print("ready", flush=True)
 start = time.monotonic()
 try:
@@ -45,7 +47,7 @@ try:
     print("ended by itself", time.monotonic() - start)
 except KeyboardInterrupt as error:
     print("stopped", getattr(error, "added", None), len(db), flush=True)
-if call == "sharded":
+if call in ("sharded", "one shard"):
     start = time.monotonic()
     shards.close()  # waits for the searches of the shards, which were stopped too
     assert time.monotonic() - start < 1, "the shards went on searching"
@@ -56,7 +58,7 @@ print("closed")
 """
 
 
-@pytest.mark.parametrize("call", ["add_batch", "optimize", "search_batch", "sharded"])
+@pytest.mark.parametrize("call", ["add_batch", "optimize", "search_batch", "sharded", "one shard"])
 def test_ctrl_c_stops_within_a_second(path, call):
     child = start_child(PROGRAM, str(path), call)
     try:

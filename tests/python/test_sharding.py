@@ -2,6 +2,9 @@
 
 import json
 import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ import pytest
 import srvdb
 from helpers import METRICS, numbered, run_child
 from srvdb._placement import shard_of
+from srvdb.sharding import _results
 
 PLACED_IN_4 = [0, 0, 3, 1, 0, 3, 0, 1, 0]
 PLACED_IN_7 = [4, 0, 2, 1, 3, 5, 6, 4, 1]
@@ -182,3 +186,58 @@ def test_configuration_of_the_set(path):
     with srvdb.ShardedDatabase(path, shards=2, config=options, ef=7) as db:
         assert all(shard.stats()["buffer_size"] == 5000 for shard in db.shards)
         assert all(shard.stats()["ef"] == 7 for shard in db.shards)
+
+
+def everything_in(folder):
+    return {
+        str(file.relative_to(folder)): file.read_bytes() if file.is_file() else None
+        for file in folder.rglob("*")
+    }
+
+
+@pytest.mark.parametrize("kind", ["foreign", "written by 0.1"])
+def test_a_directory_that_is_refused_is_left_as_it_was(tmp_path, kind):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    if kind == "foreign":
+        (folder / "notes.txt").write_text("mine")
+        error = srvdb.InvalidInputError
+    else:
+        header = (0x53764442).to_bytes(4, "little") + bytes(60)
+        (folder / "vectors.bin").write_bytes(header)
+        error = srvdb.SrvDBError
+    before = everything_in(tmp_path)
+    with pytest.raises(error):
+        srvdb.ShardedDatabase(folder, shards=2)
+    with pytest.raises(error):
+        srvdb.ShardedDatabase([tmp_path / "new", folder])
+    assert everything_in(tmp_path) == before
+
+
+def test_ctrl_c_waits_for_the_writes_that_run():
+    began, ended = threading.Event(), threading.Event()
+
+    def write():
+        began.set()
+        time.sleep(0.3)
+        ended.set()
+
+    class Interrupted:
+        def exception(self):
+            began.wait()
+            raise KeyboardInterrupt
+
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(write)
+        future.exception = Interrupted().exception
+        with pytest.raises(KeyboardInterrupt):
+            _results([future], None)
+        assert ended.is_set()
+
+
+def test_an_id_that_is_no_str_is_refused_by_in(path):
+    with (
+        srvdb.ShardedDatabase(path, shards=2) as db,
+        pytest.raises(srvdb.InvalidInputError, match=r"write str\(i\)"),
+    ):
+        assert 5 not in db
