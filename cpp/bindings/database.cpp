@@ -92,7 +92,8 @@ void optimize(const Handle& self, std::size_t threads, const py::object& progres
 }  // namespace
 
 Handle::Handle(std::shared_ptr<Database> database)
-    : database_(std::move(database)), metric_(call_core([this] { return database_->stats().metric; })) {}
+    : database_(std::move(database)),
+      metric_(call_core([this] { return database_->stats().metric; })) {}
 
 Handle::~Handle() {
   const Released released;
