@@ -178,7 +178,8 @@ class Core final : public IndexHost {
   Mode searching(const View& view, const SearchOptions& options) const;
   std::vector<ScoredRow> search_rows(const View& view, const float* query,
                                      const SearchOptions& options, Interrupt* interrupt);
-  SearchResult finish_search(std::shared_ptr<const View> view, std::vector<ScoredRow> rows) const;
+  SearchResult finish_search(std::shared_ptr<const View> view,
+                             std::span<const ScoredRow> rows) const;
 
   // Runs read(transaction) on the store: a fresh snapshot, or the pinned one of a reader.
   template <typename Read>

@@ -125,7 +125,7 @@ std::shared_ptr<Core> Core::open(const std::string& path, const OpenOptions& opt
   // reader; then another look finds things in order, unless they are really damaged.
   constexpr int kReaderTries = 3;
   for (int tries = 1;; ++tries) {
-    const std::shared_ptr<Core> core(new Core(path, options));
+    std::shared_ptr<Core> core(new Core(path, options));
     try {
       core->start();
       return core;

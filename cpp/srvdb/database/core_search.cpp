@@ -124,7 +124,7 @@ std::vector<ScoredRow> Core::search_rows(const View& view, const float* query,
 
 // Ids for rows; equal scores in id order.
 SearchResult Core::finish_search(std::shared_ptr<const View> view,
-                                 std::vector<ScoredRow> rows) const {
+                                 std::span<const ScoredRow> rows) const {
   SearchResult out;
   out.hits.reserve(rows.size());
   bool ties = false;
@@ -145,8 +145,8 @@ SearchResult Core::search(const float* query, std::size_t dim, const SearchOptio
   std::shared_ptr<const View> view = this->view();
   check_query(*view, query, 1, dim, options);
   if (view->live() == 0) return {{}, std::move(view)};
-  std::vector<ScoredRow> rows = search_rows(*view, query, bounded(*view, options), nullptr);
-  return finish_search(std::move(view), std::move(rows));
+  const std::vector<ScoredRow> rows = search_rows(*view, query, bounded(*view, options), nullptr);
+  return finish_search(std::move(view), rows);
 }
 
 std::vector<SearchResult> Core::search_batch(const float* queries, std::size_t n, std::size_t dim,
@@ -164,7 +164,7 @@ std::vector<SearchResult> Core::search_batch(const float* queries, std::size_t n
     flat.threads = threads;
     std::vector<std::vector<ScoredRow>> rows =
         flat_search_batch(view->rows_view(), metric_, queries, n, flat);
-    for (std::size_t i = 0; i < n; ++i) out[i] = finish_search(view, std::move(rows[i]));
+    for (std::size_t i = 0; i < n; ++i) out[i] = finish_search(view, rows[i]);
     return out;
   }
   SearchOptions one = bounded(*view, options);

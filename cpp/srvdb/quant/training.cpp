@@ -80,7 +80,7 @@ double squared_error(const Values& values, const CodeRange& range, int max_code)
 // sides. Bytes (0..255) keep their values as codes.
 CodeRange whole_range(const Survey& found, int max_code) {
   const double span = found.high - found.low;
-  if (found.low >= 0 && found.high <= max_code && found.high > max_code / 2) return {1, 0};
+  if (found.low >= 0 && found.high <= max_code && found.high > max_code / 2.0) return {1, 0};
   double scale = 1;
   while (scale > 0x1p-6 && span <= max_code * scale / 2) scale /= 2;
   const double spare_steps = std::floor((max_code - span / scale) / 2);
