@@ -9,6 +9,25 @@
 #include "srvdb/database/core.h"
 
 namespace srvdb {
+namespace {
+
+// Says that the log was cut. Whole records behind a damaged one may have been acknowledged at "os":
+// they were never known to be on disk, so the damage cannot be told from a loss of power.
+void tell_cut(const std::string& path, const WalEnd& end) {
+  std::string text = path + ": the log ";
+  if (end.lost_records == 0) {
+    text.append("ended in the middle of a write; it was cut: ").append(end.reason);
+    post_event(Event::Level::kInfo, std::move(text));
+    return;
+  }
+  text.append("is damaged before its end; ").append(std::to_string(end.lost_records));
+  text.append(" whole records (").append(std::to_string(end.lost_bytes));
+  text.append(" bytes) behind the damage, never known to be on disk, were cut: ")
+      .append(end.reason);
+  post_event(Event::Level::kWarning, std::move(text));
+}
+
+}  // namespace
 
 // Replays the log above the last checkpoint: a writer into the files, ending with a checkpoint; a
 // reader into memory.
@@ -29,10 +48,7 @@ void Core::recover() {
   if (options_.read_only) return;
   if (reader.end().torn) {
     cut_wal(files_, directory, reader.end());
-    post_event(Event::Level::kInfo, path_ +
-                                        ": the log ended in the middle of a write that was "
-                                        "never acknowledged; it was cut: " +
-                                        reader.end().reason);
+    tell_cut(path_, reader.end());
   }
   wal_ = std::make_unique<WalWriter>(files_, directory, last + 1, wal_options());
   wal_->mark_durable(applied_);

@@ -12,7 +12,9 @@
 namespace srvdb {
 namespace {
 
-constexpr double kCodeRefine = 4;  // "sq8" rescores this many times k rows in full precision
+constexpr std::size_t kWideWalk = 2000;  // a walk of more candidates than this is compared with
+constexpr std::size_t kWideShare = 32;   // a scan: it must keep fewer than this part of the rows
+constexpr double kCodeRefine = 4;        // "sq8" rescores this many times k rows in full precision
 
 // No answer is longer than the view has rows, and nothing is reserved for a longer one.
 SearchOptions bounded(const View& view, SearchOptions options) {
@@ -75,6 +77,9 @@ Mode Core::searching(const View& view, const SearchOptions& options) const {
   if (mode == Mode::kSq8) return view.index->coded() > 0 ? Mode::kSq8 : Mode::kFlat;
   if (mode == Mode::kFlat || view.index->linked() == 0) return Mode::kFlat;
   if (mode == Mode::kAuto && view.rows < Indexer::auto_rows(view.dim)) return Mode::kFlat;
+  // A walk keeps its candidates sorted: beyond some width a scan is the faster by far.
+  const std::size_t width = std::max<std::size_t>(options.ef, options.k);
+  if (width > kWideWalk && width > view.rows / kWideShare) return Mode::kFlat;
   return Mode::kHnsw;
 }
 

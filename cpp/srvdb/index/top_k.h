@@ -58,6 +58,7 @@ class ExactTopK {
   std::vector<ScoredRow> take() {
     settle();
     std::sort(best_.begin(), best_.end(), better);
+    best_.shrink_to_fit();  // many results may be held at one time
     return std::move(best_);
   }
 

@@ -7,6 +7,11 @@
 #include "srvdb/base/error.h"
 
 namespace srvdb {
+namespace {
+
+constexpr std::uint64_t kLeastReserve = 4096;  // of an empty file
+
+}  // namespace
 
 std::shared_ptr<const Mapping> GrowingMap::covering(std::uint64_t bytes) {
   const std::lock_guard lock(mutex_);
@@ -19,8 +24,8 @@ std::shared_ptr<const Mapping> GrowingMap::covering(std::uint64_t bytes) {
     current_ = file_.map(static_cast<std::size_t>(roomy));
   } catch (const Error& error) {
     // Address space may be limited; the exact size serves, at the price of mapping more often.
-    if (error.os_error() != ENOMEM || bytes == 0) throw;
-    current_ = file_.map(static_cast<std::size_t>(bytes));
+    if (error.os_error() != ENOMEM) throw;
+    current_ = file_.map(static_cast<std::size_t>(std::max(bytes, kLeastReserve)));
   }
   if (huge_pages_) current_->want_huge_pages();
   return current_;

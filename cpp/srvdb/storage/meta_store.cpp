@@ -314,8 +314,10 @@ std::optional<std::string> MetaStore::metadata(Row row) {
 MetaStoreStats MetaStore::stats() {
   MDB_envinfo info{};
   MDB_stat stat{};
+  impl_->enter();  // both look into the map, which must not move meanwhile
   mdb_env_info(impl_->env, &info);
   mdb_env_stat(impl_->env, &stat);
+  impl_->leave();
   MetaStoreStats out;
   out.map_bytes = info.me_mapsize;
   out.used_bytes = (std::uint64_t{info.me_last_pgno} + 1) * stat.ms_psize;

@@ -1,6 +1,15 @@
+#include "srvdb/base/error.h"
 #include "srvdb/storage/meta_store_impl.h"
 
 namespace srvdb {
+namespace {
+
+[[noreturn]] void throw_disorder(const std::string& path, std::string_view id) {
+  throw Error(ErrorCode::kCorruption,
+              std::string(path).append(": ids are out of order at '").append(id).append("'"));
+}
+
+}  // namespace
 
 MetaStore::ReadTxn::ReadTxn(std::unique_ptr<Handle> handle) : handle_(std::move(handle)) {}
 MetaStore::ReadTxn::ReadTxn(ReadTxn&&) noexcept = default;
@@ -53,6 +62,7 @@ void MetaStore::ReadTxn::find_existing(
     if (result != 0) throw_lmdb("cannot read", store.path, result);
     // Everything below the key found lies in one gap of the store.
     const std::string_view at = to_text(key);
+    if (at < sorted_ids[i]) throw_disorder(store.path, at);
     if (sorted_ids[i] < at) {
       i = static_cast<std::size_t>(
           std::lower_bound(sorted_ids.begin() + static_cast<std::ptrdiff_t>(i), sorted_ids.end(),
@@ -84,6 +94,9 @@ std::vector<IdRow> MetaStore::ReadTxn::scan_ids(std::string_view after, std::siz
     result = mdb_cursor_get(cursor.get(), &key, &value, MDB_NEXT);
   }
   while (result == 0 && out.size() < limit) {
+    // A damaged inner page can lead to sound leaves in the wrong order, and round in circles.
+    const std::string_view before = out.empty() ? after : out.back().id;
+    if (!before.empty() && to_text(key) <= before) throw_disorder(store.path, to_text(key));
     out.push_back({to_text(key), checked_row(key, value, store.path)});
     result = mdb_cursor_get(cursor.get(), &key, &value, MDB_NEXT);
   }
