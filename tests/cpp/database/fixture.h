@@ -14,6 +14,7 @@
 
 #include "srvdb/base/error.h"
 #include "srvdb/database/database.h"
+#include "support/code_of.h"
 
 namespace srvdb {
 
@@ -42,19 +43,6 @@ struct Ids {
   std::vector<std::string> texts;
   std::vector<std::string_view> views;
 };
-
-// The code of the srvdb::Error that the call throws; fails the test when it throws none.
-template <typename Call>
-ErrorCode code_of(Call&& call, std::string* message = nullptr) {
-  try {
-    call();
-  } catch (const Error& error) {
-    if (message != nullptr) *message = error.what();
-    return error.code();
-  }
-  ADD_FAILURE() << "expected an error";
-  return ErrorCode::kStorage;
-}
 
 // Where test databases lie: in memory where there is room, because the tests sync thousands of
 // times and none of them looks at what a real disk does with that.

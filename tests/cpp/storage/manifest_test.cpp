@@ -7,6 +7,7 @@
 
 #include "srvdb/base/crc32c.h"
 #include "srvdb/base/error.h"
+#include "support/code_of.h"
 #include "support/simulated_files.h"
 
 namespace srvdb {
@@ -34,17 +35,6 @@ std::unique_ptr<SimulatedFiles> fresh_files() {
   auto files = std::make_unique<SimulatedFiles>();
   files->make_dir("db");
   return files;
-}
-
-ErrorCode code_of(const std::function<void()>& call, std::string* message = nullptr) {
-  try {
-    call();
-  } catch (const Error& error) {
-    if (message != nullptr) *message = error.what();
-    return error.code();
-  }
-  ADD_FAILURE() << "expected an error";
-  return ErrorCode::kInvalidInput;
 }
 
 void fix_crc(std::string& bytes) {

@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "srvdb/base/error.h"
+#include "support/code_of.h"
 #include "support/temporary_directory.h"
 
 namespace srvdb {
@@ -49,16 +50,6 @@ std::vector<IdRow> with_rows(const std::vector<std::string>& ids, Row first) {
   std::vector<IdRow> out;
   for (const std::string& id : ids) out.push_back({id, first++});
   return out;
-}
-
-ErrorCode code_of(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.code();
-  }
-  ADD_FAILURE() << "expected an error";
-  return ErrorCode::kInvalidInput;
 }
 
 TEST(MetaStore, ReadsBackEverythingAfterReopening) {

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "srvdb/base/error.h"
+#include "support/code_of.h"
 #include "support/simulated_files.h"
 
 namespace srvdb {
@@ -58,16 +59,6 @@ std::unique_ptr<SimulatedFiles> fresh_files() {
 
 std::unique_ptr<RowFiles> open(FileSystem& files, PublishedRows published) {
   return RowFiles::open(files, "gen", kUuid, 1, kDimension, published, false);
-}
-
-ErrorCode code_of(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.code();
-  }
-  ADD_FAILURE() << "expected an error";
-  return ErrorCode::kInvalidInput;
 }
 
 TEST(RowFiles, ReadBackWhatWasAppendedWhileAnOldViewStaysValid) {
