@@ -12,7 +12,8 @@ jobs=${JOBS:-2}
 
 export ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1
 export UBSAN_OPTIONS=print_stacktrace=1
-export TSAN_OPTIONS=second_deadlock_stack=1
+# Some tests fork and go on in the child, threads included.
+export TSAN_OPTIONS=second_deadlock_stack=1:die_after_fork=0
 for sanitizer in "$@"; do
   folder="$build/sanitize-$(echo "$sanitizer" | tr , -)"
   cmake -S . -B "$folder" -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DSRVDB_SANITIZE="$sanitizer" \

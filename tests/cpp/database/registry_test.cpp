@@ -207,6 +207,7 @@ TEST_F(RegistryTest, AReaderProcessKeepsItsMomentWhileTheWriterGoesOn) {
     }
     ::_exit(status);
   }
+  ::close(to_parent[1]);  // so that a child that dies early ends the reading below
   char byte = 0;
   ASSERT_EQ(::read(to_parent[0], &byte, 1), 1);
   fill(*db, 5000, kDim, 100);
