@@ -1,5 +1,6 @@
 #include "srvdb/storage/file.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <system_error>
 
@@ -35,6 +36,67 @@ std::string read_file(FileSystem& files, const std::string& path, std::size_t li
   }
   std::string bytes(static_cast<std::size_t>(size), '\0');
   file->pread_exactly(bytes.data(), bytes.size(), 0);
+  return bytes;
+}
+
+namespace {
+
+bool is_real_directory(FileSystem& files, const std::string& path) {
+  const auto found = files.info(path);
+  return found && found->is_directory && !found->is_link;
+}
+
+void list_into(FileSystem& files, const std::string& root, const std::string& prefix,
+               std::vector<std::string>& names) {
+  for (const std::string& name : files.list_dir(root)) {
+    if (is_real_directory(files, root + "/" + name)) {
+      list_into(files, root + "/" + name, prefix + name + "/", names);
+    } else {
+      names.push_back(prefix + name);
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> list_tree(FileSystem& files, const std::string& path) {
+  std::vector<std::string> names;
+  list_into(files, path, "", names);
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+void remove_tree(FileSystem& files, const std::string& path) {
+  if (is_real_directory(files, path)) {
+    for (const std::string& name : files.list_dir(path)) remove_tree(files, path + "/" + name);
+  }
+  try {
+    files.remove(path);
+  } catch (const Error& error) {
+    if (error.os_error() != ENOENT) throw;
+  }
+}
+
+void sync_tree(FileSystem& files, const std::string& path) {
+  for (const std::string& name : files.list_dir(path)) {
+    const std::string inner = path + "/" + name;
+    if (is_real_directory(files, inner)) {
+      sync_tree(files, inner);
+    } else {
+      files.open(inner, OpenMode::kRead)->sync_data();
+    }
+  }
+  files.sync_dir(path);
+}
+
+TreeBytes tree_bytes(FileSystem& files, const std::string& path) {
+  TreeBytes bytes;
+  for (const std::string& name : list_tree(files, path)) {
+    const auto found = files.info(path + "/" + name);
+    if (!found) continue;  // removed meanwhile
+    bytes.total += found->size;
+    if (found->links <= 1) bytes.own += found->size;
+  }
   return bytes;
 }
 

@@ -83,9 +83,11 @@ enum class OpenMode : std::uint8_t {
 
 struct FileInfo {
   bool is_directory = false;
+  bool is_link = false;      // a symbolic link; the other fields are of what it leads to
   std::uint64_t size = 0;    // bytes
   std::uint64_t device = 0;  // (device, inode) tells whether two paths are one file
   std::uint64_t inode = 0;
+  std::uint64_t links = 1;  // names of this file, hard links
 };
 
 class FileSystem {
@@ -97,6 +99,13 @@ class FileSystem {
   virtual void remove(const std::string& path) = 0;    // a file or an empty directory
   virtual bool make_dir(const std::string& path) = 0;  // false when it was there already
   virtual void sync_dir(const std::string& path) = 0;  // makes names in it durable
+  // Gives a file a second name, which must be free. False, and nothing is done, where the file
+  // system cannot: another device, no hard links, too many of them, not permitted.
+  virtual bool link(const std::string& from, const std::string& to) = 0;
+  // Makes the new file `to` of the first `bytes` bytes of `from`, sharing the blocks where the file
+  // system can. Not synced: open it and sync_data(), or sync_tree(). A `from` that is shorter is
+  // Error(kCorruption). After a failure an unknown part of `to` may be left.
+  virtual void copy(const std::string& from, const std::string& to, std::uint64_t bytes) = 0;
   virtual std::vector<std::string> list_dir(const std::string& path) = 0;  // names, sorted
   virtual std::optional<FileInfo> info(const std::string& path) = 0;       // empty when absent
 
@@ -108,6 +117,24 @@ FileSystem& posix_file_system();
 
 // The whole of a file of at most `limit` bytes; a longer one is Error(kCorruption).
 std::string read_file(FileSystem& files, const std::string& path, std::size_t limit);
+
+// Removes a file, or a directory and everything in it; what is absent is nothing. Follows no
+// symbolic link.
+void remove_tree(FileSystem& files, const std::string& path);
+
+// Syncs every file below a directory and the names in it and its subdirectories; not the
+// directory's own name.
+void sync_tree(FileSystem& files, const std::string& path);
+
+struct TreeBytes {
+  std::uint64_t total = 0;  // bytes of all files
+  std::uint64_t own = 0;    // of these, bytes that removing the tree would free: of one name only
+};
+TreeBytes tree_bytes(FileSystem& files, const std::string& path);
+
+// The files below a directory, as names relative to it, sorted; directories are not listed and
+// symbolic links to directories not entered.
+std::vector<std::string> list_tree(FileSystem& files, const std::string& path);
 
 // True for errors that mean "no room": the batch is refused and nothing else is lost.
 bool is_no_space(int os_error) noexcept;

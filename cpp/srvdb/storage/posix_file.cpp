@@ -1,5 +1,9 @@
 #include <dirent.h>
 #include <fcntl.h>
+#ifdef __linux__
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#endif
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -44,6 +48,50 @@ int open_retrying(const std::string& path, int flags) {
   return descriptor;
 }
 
+int open_or_throw(const std::string& path, int flags) {
+  const int descriptor = open_retrying(path, flags);
+  if (descriptor < 0) throw_storage("cannot open", path, errno);
+  return descriptor;
+}
+
+// Makes `to`, which is empty, share all blocks of `from`. False where that is not possible.
+bool clone_blocks([[maybe_unused]] int from, [[maybe_unused]] int to) noexcept {
+#ifdef FICLONE
+  return ::ioctl(to, FICLONE, from) == 0;
+#else
+  return false;
+#endif
+}
+
+// Copies inside the kernel; returns how far it came, which is short of `bytes` where the file
+// systems cannot, or `from` ends.
+std::uint64_t copy_in_kernel([[maybe_unused]] int from, [[maybe_unused]] int to,
+                             [[maybe_unused]] std::uint64_t bytes,
+                             [[maybe_unused]] const std::string& path) {
+  std::uint64_t done = 0;
+#ifdef __linux__
+  while (done < bytes) {
+    loff_t read_at = static_cast<loff_t>(done);
+    loff_t write_at = read_at;
+    const std::size_t want =
+        static_cast<std::size_t>(std::min<std::uint64_t>(bytes - done, kMaxTransferBytes));
+    const ssize_t got = ::copy_file_range(from, &read_at, to, &write_at, want, 0);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0 && (is_no_space(errno) || errno == EIO)) {
+      throw_storage("cannot copy to", path, errno);
+    }
+    if (got <= 0) break;
+    done += static_cast<std::uint64_t>(got);
+  }
+#endif
+  return done;
+}
+
+bool means_no_hard_links(int error) noexcept {
+  return error == EPERM || error == EXDEV || error == EMLINK || error == ENOSYS ||
+         error == ENOTSUP || error == EOPNOTSUPP;
+}
+
 class PosixMapping final : public Mapping {
  public:
   PosixMapping(void* at, std::size_t bytes)
@@ -62,6 +110,7 @@ class PosixMapping final : public Mapping {
 class PosixFile final : public File {
  public:
   PosixFile(std::string path, int descriptor) : File(std::move(path)), fd_(descriptor) {}
+  int descriptor() const noexcept { return fd_.get(); }
 
   std::size_t pread(void* to, std::size_t bytes, std::uint64_t offset) const override {
     std::size_t done = 0;
@@ -154,9 +203,7 @@ class PosixFileSystem final : public FileSystem {
     if (mode == OpenMode::kRead) flags = O_RDONLY;
     if (mode == OpenMode::kCreate) flags |= O_CREAT;
     if (mode == OpenMode::kCreateNew) flags |= O_CREAT | O_EXCL;
-    const int descriptor = open_retrying(path, flags);
-    if (descriptor < 0) throw_storage("cannot open", path, errno);
-    return std::make_unique<PosixFile>(path, descriptor);
+    return std::make_unique<PosixFile>(path, open_or_throw(path, flags));
   }
 
   void rename(const std::string& from, const std::string& to) override {
@@ -181,6 +228,38 @@ class PosixFileSystem final : public FileSystem {
     if (::fsync(directory.get()) != 0) throw_storage("cannot sync directory", path, errno);
   }
 
+  bool link(const std::string& from, const std::string& to) override {
+    if (::link(from.c_str(), to.c_str()) == 0) return true;
+    if (means_no_hard_links(errno)) return false;
+    throw_storage("cannot link to", to, errno);
+  }
+
+  void copy(const std::string& from, const std::string& to, std::uint64_t bytes) override {
+    const PosixFile source(from, open_or_throw(from, O_RDONLY));
+    const std::uint64_t size = source.size();
+    if (size < bytes) {
+      throw Error(ErrorCode::kCorruption, from + " is too short: expected at least " +
+                                              std::to_string(bytes) + " bytes, got " +
+                                              std::to_string(size));
+    }
+    PosixFile target(to, open_or_throw(to, O_RDWR | O_CREAT | O_EXCL));
+    if (clone_blocks(source.descriptor(), target.descriptor())) {
+      if (target.size() != bytes) target.truncate(bytes);
+      return;
+    }
+    std::uint64_t done =
+        copy_in_kernel(source.descriptor(), target.descriptor(), bytes, target.path());
+    if (done == bytes) return;
+    std::vector<char> buffer(std::size_t{1} << 20);
+    while (done < bytes) {
+      const std::size_t piece =
+          static_cast<std::size_t>(std::min<std::uint64_t>(bytes - done, buffer.size()));
+      source.pread_exactly(buffer.data(), piece, done);
+      target.pwrite(buffer.data(), piece, done);
+      done += piece;
+    }
+  }
+
   std::vector<std::string> list_dir(const std::string& path) override {
     const std::unique_ptr<DIR, int (*)(DIR*)> directory(::opendir(path.c_str()), &::closedir);
     if (!directory) throw_storage("cannot list", path, errno);
@@ -199,13 +278,19 @@ class PosixFileSystem final : public FileSystem {
 
   std::optional<FileInfo> info(const std::string& path) override {
     struct stat found;
-    if (::stat(path.c_str(), &found) != 0) {
+    int result = ::lstat(path.c_str(), &found);
+    const bool is_link = result == 0 && S_ISLNK(found.st_mode);
+    if (is_link) result = ::stat(path.c_str(), &found);
+    if (result != 0) {
       if (errno == ENOENT || errno == ENOTDIR) return std::nullopt;
       throw_storage("cannot examine", path, errno);
     }
-    return FileInfo{S_ISDIR(found.st_mode), static_cast<std::uint64_t>(found.st_size),
+    return FileInfo{S_ISDIR(found.st_mode),
+                    is_link,
+                    static_cast<std::uint64_t>(found.st_size),
                     static_cast<std::uint64_t>(found.st_dev),
-                    static_cast<std::uint64_t>(found.st_ino)};
+                    static_cast<std::uint64_t>(found.st_ino),
+                    static_cast<std::uint64_t>(found.st_nlink)};
   }
 };
 

@@ -24,6 +24,8 @@ class FaultFiles final : public FileSystem {
     bool syncs = true;     // syncs count and fail too
   };
 
+  std::atomic<bool> can_link = true;  // false: a file system without hard links
+
   void fail(Fault fault) {
     const std::lock_guard lock(mutex_);
     fault_ = fault;
@@ -55,6 +57,17 @@ class FaultFiles final : public FileSystem {
   void sync_dir(const std::string& path) override {
     step(path, true);
     real_.sync_dir(path);
+  }
+  bool link(const std::string& from, const std::string& to) override {
+    step(to, false);
+    return can_link && real_.link(from, to);
+  }
+  void copy(const std::string& from, const std::string& to, std::uint64_t bytes) override {
+    step(to, false);
+    const bool half = fails(false);
+    if (half && partial()) real_.copy(from, to, bytes / 2);
+    if (half) refuse(to);
+    real_.copy(from, to, bytes);
   }
   std::vector<std::string> list_dir(const std::string& path) override {
     return real_.list_dir(path);

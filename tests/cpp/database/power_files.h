@@ -26,8 +26,20 @@ class PowerFiles final : public FileSystem {
   std::unique_ptr<File> open(const std::string& path, OpenMode mode) override {
     return files_->open(path, mode);
   }
-  void rename(const std::string& from, const std::string& to) override { files_->rename(from, to); }
-  void remove(const std::string& path) override { files_->remove(path); }
+  void rename(const std::string& from, const std::string& to) override {
+    files_->rename(from, to);
+    if (posix_file_system().exists(from)) posix_file_system().rename(from, to);
+  }
+  void remove(const std::string& path) override {
+    files_->remove(path);
+    remove_tree(posix_file_system(), path);
+  }
+  bool link(const std::string& from, const std::string& to) override {
+    return files_->link(from, to);
+  }
+  void copy(const std::string& from, const std::string& to, std::uint64_t bytes) override {
+    files_->copy(from, to, bytes);
+  }
   bool make_dir(const std::string& path) override {
     posix_file_system().make_dir(path);
     return files_->make_dir(path);
