@@ -143,9 +143,10 @@ Row Core::checkpointed_rows() {
   return applied_rows_;
 }
 
-void Core::store_derived(std::vector<ManifestDerived> derived) {
+void Core::store_derived(std::uint64_t generation, std::vector<ManifestDerived> derived) {
   const std::lock_guard lock(write_mutex_);
-  if (derived == manifest_.derived) return;
+  if (generation != manifest_.generation || derived == manifest_.derived) return;
+  check_writable();  // after a failure the manifest may be another one than this core knows
   Manifest manifest = manifest_;
   manifest.derived = std::move(derived);
   replace_manifest(std::move(manifest));
@@ -157,18 +158,24 @@ void Core::optimize(std::size_t threads, const Progress& progress, Interrupt* in
     const std::unique_lock lock = writer_turn();
     flush_buffer();
   }
-  if (Indexer* const indexer = indexer_ptr_.load()) {
+  while (const std::shared_ptr<Indexer> indexer = this->indexer()) {
     try {
-      indexer->optimize(threads, progress, interrupt);
-    } catch (const DerivedDamage& damage) {
-      indexer->drop_codes(damage.what());  // and once more, from the rows
-      indexer->optimize(threads, progress, interrupt);
+      try {
+        indexer->optimize(threads, progress, interrupt);
+      } catch (const DerivedDamage& damage) {
+        indexer->drop_codes(damage.what());  // and once more, from the rows
+        indexer->optimize(threads, progress, interrupt);
+      }
+      indexer->save(true);
+    } catch (const Error&) {
+      // Another generation took this one's place: its own is what matters.
+      if (indexer != this->indexer() && (interrupt == nullptr || !interrupt->stopped())) continue;
+      throw;
     }
-    indexer->save(true);
-    index_job_->wake();  // rows that came meanwhile
-  } else {
-    checkpoint();
+    if (indexer == this->indexer()) break;
   }
+  if (!indexer()) checkpoint();
+  index_job_->wake();  // rows that came meanwhile
 }
 
 void Core::set_mode(Mode mode) {
@@ -178,8 +185,8 @@ void Core::set_mode(Mode mode) {
   manifest.mode = stored_number(mode);
   replace_manifest(std::move(manifest));
   mode_ = mode;
-  if (indexer_) {
-    indexer_->set_mode(mode);
+  if (const std::shared_ptr<Indexer> indexer = this->indexer()) {
+    indexer->set_mode(mode);
     index_job_->wake();
   }
 }

@@ -5,10 +5,16 @@
 // durability asks; publish in sequence order; return. A search takes the current View and no other
 // lock. A checkpoint moves what is pending into the metadata store in the background.
 //
-// Locks, in the order in which they may be taken: checkpoint_mutex_, write_mutex_, state_mutex_,
-// view_mutex_. The indexer has its own, taken before any of these. Files: core_open.cpp (open,
-// create, close), core_recover.cpp, core_write.cpp, checkpoint.cpp, core_search.cpp,
-// core_records.cpp (look-ups by id, stats).
+// Locks, in the order in which they may be taken: maintenance_mutex_, checkpoint_mutex_,
+// write_mutex_, state_mutex_, view_mutex_. The indexer has its own, taken before any of these.
+// Files: core_open.cpp (open, create, close), core_recover.cpp, core_write.cpp, checkpoint.cpp,
+// core_search.cpp, core_records.cpp (look-ups by id, stats), core_generation.cpp.
+//
+// Compaction and restoring put another generation's files in the place of the present one's:
+// switch_generation() swaps meta_, row_files_ and indexer_ while it holds every lock but
+// maintenance_mutex_ (held by its caller), so whoever holds one of those that guard a member sees
+// it unchanged. Whatever outlives the lock (a View, a read transaction, an Indexer at work) keeps
+// the old generation's objects alive, and the indexer of an old generation publishes nothing.
 //
 // After a failed write other than "no room", or any failed sync, files may hold anything above
 // what was published: fail() turns the core read-only, and what it shows stays as it was.
@@ -87,9 +93,9 @@ class Core final : public IndexHost {
   bool read_only() const noexcept { return options_.read_only; }
 
   std::shared_ptr<const View> view() const override;
-  void publish_index(std::shared_ptr<const IndexView> index) override;
+  void publish_index(std::uint64_t generation, std::shared_ptr<const IndexView> index) override;
   Row checkpointed_rows() override;
-  void store_derived(std::vector<ManifestDerived> derived) override;
+  void store_derived(std::uint64_t generation, std::vector<ManifestDerived> derived) override;
   // True while the path still leads to the files this core has open (nobody removed and remade it).
   bool is_at(const std::string& path) const;
 
@@ -112,7 +118,54 @@ class Core final : public IndexHost {
     RowBitmap retired;
   };
 
+  // While one lives no batch is taken, none is in flight, and all that was published is in the
+  // store: manifest_, view(), applied_ and the files stand still. Searches and look-ups go on. The
+  // caller holds maintenance_mutex_ and must not be inside of any other lock.
+  class Standstill {
+   public:
+    explicit Standstill(Core& core);  // waits for writers, then makes a checkpoint
+    ~Standstill();
+    Standstill(const Standstill&) = delete;
+    Standstill& operator=(const Standstill&) = delete;
+
+   private:
+    void release();
+    Core& core_;
+    std::unique_lock<std::mutex> checkpoint_;
+    std::unique_lock<std::mutex> write_;
+  };
+  // A generation directory made aside, complete and synced (its files, its own names and its name
+  // in path_), ready to take the present one's place.
+  struct NextGeneration {
+    std::uint64_t generation = 0;  // above the present one
+    std::uint32_t dimension = 0;   // the present one's, or 0 for a state before it was known
+    std::vector<ManifestDerived> derived;  // codes and graph in the directory
+    // Open for writing. Its state is that of the new generation: its applied sequence is the one
+    // that the log goes on from, at least the sequence of view(); higher by what was put into its
+    // change log beyond that.
+    std::shared_ptr<MetaStore> meta;
+    std::shared_ptr<RowFiles> rows;  // open for writing; null without a dimension
+  };
+
   Core(std::string path, const OpenOptions& options);
+
+  // core_generation.cpp
+  std::shared_ptr<MetaStore> open_meta(std::uint64_t generation, bool create) const;
+  std::shared_ptr<View> make_view(const Manifest& manifest, const MetaStore::ReadTxn& store,
+                                  RowFiles* rows) const;
+  std::shared_ptr<Indexer> make_indexer(const Manifest& manifest) const;
+  void start_indexer();
+  std::shared_ptr<Indexer> indexer() const;
+  // Puts a prepared generation in the place of the present one. The commit point is the manifest:
+  // when it throws with the database still writable, nothing has changed and the new directory may
+  // be removed; when it throws and the database has turned read-only (failed_), either generation
+  // may be the one on disk and both directories must stay. The present generation's directory is
+  // removed afterwards (unlinked: mappings and snapshots live on).
+  void switch_generation(const Standstill& standstill, NextGeneration next);
+  void commit_manifest(const Manifest& manifest);
+  void remove_leftovers() noexcept;
+  template <typename Drop>
+  void drop_derived(const View& view, Drop&& drop);
 
   // core_open.cpp, core_recover.cpp
   using Refuse = std::function<void(const std::string& why)>;  // throws kCorruption
@@ -121,7 +174,7 @@ class Core final : public IndexHost {
   MetaState read_state();
   void open_store(bool create);
   void check_stored(const OpenOptions& options) const;
-  RowBitmap load_retired() const;
+  static RowBitmap load_retired(const MetaStore::ReadTxn& store, Row rows, const std::string& path);
   void recover();
   std::string replay(const WalRecord& raw);
   void replay_inline(const InlineRows& rows, std::span<const std::string_view> ids,
@@ -132,8 +185,8 @@ class Core final : public IndexHost {
                       std::span<const std::string_view> ids);
   WalOptions wal_options() const;
   std::string generation_path() const;
+  std::string generation_path(std::uint64_t generation) const;
   void start();
-  void start_indexer();
   bool background_index();
 
   // core_write.cpp
@@ -196,18 +249,17 @@ class Core final : public IndexHost {
   GraphParams graph_params_;
   std::atomic<Mode> mode_{Mode::kAuto};
   std::unique_ptr<DirectoryLock> lock_;
-  std::unique_ptr<MetaStore> meta_;     // set while open, then never changed
-  std::optional<FileInfo> store_file_;  // metadata.db as it was opened
-  std::unique_ptr<Indexer>
-      indexer_;  // null before the dimension is known; set once, under write_mutex_
-  std::atomic<Indexer*> indexer_ptr_{nullptr};  // the same, for readers
+  // Changed under checkpoint_mutex_, write_mutex_ and state_mutex_ together: any of them guards it.
+  std::shared_ptr<MetaStore> meta_;
+  std::optional<FileInfo> store_file_;  // metadata.db as it was opened; guarded as meta_
 
+  std::mutex maintenance_mutex_;      // one snapshot, restore, backup or compaction at a time
   std::mutex checkpoint_mutex_;       // one checkpoint at a time
   Sequence previous_checkpoint_ = 0;  // guarded by checkpoint_mutex_: log up to here may go
 
   mutable std::mutex write_mutex_;  // guards what follows
   Manifest manifest_;
-  std::unique_ptr<RowFiles> row_files_;
+  std::shared_ptr<RowFiles> row_files_;  // for write_frozen() guarded by checkpoint_mutex_ too
   std::unique_ptr<WalWriter> wal_;
   std::shared_ptr<RowBuffer> buffer_;
   Row next_row_ = 0;               // rows reserved, published or not
@@ -215,6 +267,7 @@ class Core final : public IndexHost {
   std::map<std::string, Row, std::less<>> in_flight_ids_;  // newest state of their ids
   std::condition_variable published_;  // in_flight_ became shorter, or a checkpoint ended
   bool freezing_ = false;              // a checkpoint waits for in_flight_ to empty: no new batches
+  bool held_ = false;                  // a Standstill: no new batches
   bool checkpoint_failed_ = false;     // the last one did, and may be tried again
 
   mutable std::shared_mutex state_mutex_;  // guards what follows; Views are swapped under it too
@@ -223,6 +276,7 @@ class Core final : public IndexHost {
 
   mutable std::mutex view_mutex_;
   std::shared_ptr<const View> view_;  // guarded by view_mutex_
+  std::shared_ptr<Indexer> indexer_;  // guarded by view_mutex_; null while there is no dimension
 
   // Read-only: the state this core shows, pinned in the store for as long as it is open.
   mutable std::mutex pinned_mutex_;

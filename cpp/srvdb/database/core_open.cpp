@@ -146,14 +146,19 @@ void Core::start() {
   index_job_ = std::make_unique<BackgroundJob>([this] { return background_index(); });
   if (manifest) {
     open_existing(std::move(*manifest));
+    if (!options_.read_only) remove_leftovers();
   } else {
     create_new();
   }
   index_job_->wake();  // not before: recovery takes no locks
 }
 
+std::string Core::generation_path(std::uint64_t generation) const {
+  return path_ + "/" + generation_directory(generation);
+}
+
 std::string Core::generation_path() const {
-  return path_ + "/" + generation_directory(manifest_.generation);
+  return generation_path(manifest_.generation);
 }
 
 void Core::create_new() {
@@ -187,12 +192,8 @@ void Core::open_store(bool create) {
   metric_ = static_cast<Metric>(manifest_.spaces[0].metric - 1);
   mode_ = static_cast<Mode>(manifest_.mode - 1);
   graph_params_ = {manifest_.m, manifest_.ef_construction, metric_};
-  MetaStoreOptions options;
-  options.create = create;
-  options.read_only = options_.read_only;
-  const std::string path = generation_path() + "/metadata.db";
-  meta_ = std::make_unique<MetaStore>(path, options);
-  store_file_ = posix_file_system().info(path);
+  meta_ = open_meta(manifest_.generation, create);
+  store_file_ = posix_file_system().info(generation_path() + "/metadata.db");
 }
 
 void Core::open_existing(Manifest manifest) {
@@ -215,21 +216,9 @@ void Core::open_existing(Manifest manifest) {
     row_files_ = RowFiles::open(files_, generation_path(), manifest_.uuid, manifest_.generation,
                                 dim, {state.published_rows, state.id_bytes}, options_.read_only);
   }
-  const RowBitmap retired = load_retired();
-  update_view([&](View& view) {
-    view.dim = dim;
-    view.metric = metric_;
-    view.generation = manifest_.generation;
-    view.sequence = state.applied_sequence;
-    view.rows = state.published_rows;
-    view.retired = retired;
-    if (row_files_) view.file = std::make_shared<const FileRows>(row_files_->view());
+  view_ = with_store([&](const MetaStore::ReadTxn& store) {
+    return make_view(manifest_, store, row_files_.get());
   });
-  if (view()->live() != state.live_count) {
-    throw Error(ErrorCode::kCorruption,
-                generation_path() + "/metadata.db: expected " + std::to_string(state.live_count) +
-                    " live rows, the tombstones leave " + std::to_string(view()->live()));
-  }
   if (row_files_) start_indexer();
   // A reader beside a living writer sees the last checkpoint; the log is then still being written.
   if (!options_.read_only || !DirectoryLock::holder(path_)) recover();
@@ -249,13 +238,15 @@ MetaState Core::read_state() {
 }
 
 bool Core::is_at(const std::string& path) const {
+  const std::shared_lock state(state_mutex_);
   const auto now = posix_file_system().info(path + "/" + generation_directory(view()->generation) +
                                             "/metadata.db");
   return now && store_file_ && now->device == store_file_->device &&
          now->inode == store_file_->inode;
 }
 
-RowBitmap Core::load_retired() const {
+// `path`: of the metadata store, for messages.
+RowBitmap Core::load_retired(const MetaStore::ReadTxn& store, Row end, const std::string& path) {
   std::vector<Row> rows;
   const auto collect = [&](std::uint32_t number, ByteSpan bits) {
     for (std::size_t w = 0; w < bits.size() / 8; ++w) {
@@ -266,12 +257,11 @@ RowBitmap Core::load_retired() const {
       }
     }
   };
-  with_store([&](const MetaStore::ReadTxn& store) { store.for_each_dead_chunk(collect); });
+  store.for_each_dead_chunk(collect);
   for (const Row row : rows) {
-    if (row < next_row_) continue;
-    throw Error(ErrorCode::kCorruption, generation_path() + "/metadata.db: row " +
-                                            std::to_string(row) + " is retired, of " +
-                                            std::to_string(next_row_) + " rows");
+    if (row < end) continue;
+    throw Error(ErrorCode::kCorruption, path + ": row " + std::to_string(row) + " is retired, of " +
+                                            std::to_string(end) + " rows");
   }
   return RowBitmap().with_rows(rows);
 }
@@ -317,22 +307,10 @@ WalOptions Core::wal_options() const {
 
 // ---- background and closing --------------------------------------------------------------------
 
-void Core::start_indexer() {
-  IndexConfig config;
-  config.directory = generation_path();
-  config.uuid = manifest_.uuid;
-  config.generation = manifest_.generation;
-  config.dim = manifest_.spaces[0].dimension;
-  config.graph = graph_params_;
-  indexer_ = std::make_unique<Indexer>(*this, files_, config, mode_, options_.read_only);
-  indexer_->load(manifest_.derived, applied_rows_);
-  indexer_ptr_ = indexer_.get();
-}
-
 // One piece of coding or linking. What went wrong is told in stats(); rows that are not linked are
 // scanned.
 bool Core::background_index() {
-  Indexer* const indexer = indexer_ptr_.load();
+  const std::shared_ptr<Indexer> indexer = this->indexer();
   if (indexer == nullptr || !options_.background || options_.read_only || failed_) return false;
   if (checkpointing_ && default_threads() <= kFewProcessors) {
     // A bulk load keeps two processors busy by itself; its rows are scanned until it pauses.
@@ -350,6 +328,7 @@ bool Core::background_index() {
   } catch (const std::exception& error) {
     const Error* const known = dynamic_cast<const Error*>(&error);
     if (known != nullptr && known->code() == ErrorCode::kInterrupted) return false;
+    if (indexer != this->indexer()) return true;  // its files are no more
     const std::lock_guard lock(failure_mutex_);
     index_error_ = error.what();
   }
@@ -360,6 +339,7 @@ void Core::close() {
   if (indexer_) indexer_->stop();
   index_job_->stop();
   checkpoint_job_->stop();
+  // From here on nobody else uses the core.
   std::exception_ptr error;
   if (!options_.read_only && !failed_) {
     try {
@@ -377,7 +357,6 @@ void Core::close() {
     }
   }
   pinned_.reset();
-  indexer_ptr_ = nullptr;
   wal_ = nullptr;
   if (lock_) registry_unwatch_lock(lock_.get());
   lock_ = nullptr;

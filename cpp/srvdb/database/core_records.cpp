@@ -1,6 +1,7 @@
 // Core: look-ups by id, records in id order, and what a database says of itself.
 
 #include <algorithm>
+#include <cerrno>
 #include <utility>
 
 #include "srvdb/base/error.h"
@@ -16,6 +17,21 @@ std::vector<float> copy_row(const View& view, Row row) {
   const RowsView rows = view.rows_view();
   rows.verify(row);
   return {rows.row(row), rows.row(row) + rows.dim};
+}
+
+// Of the files directly in a directory; one that goes away meanwhile counts nothing.
+std::uint64_t directory_bytes(FileSystem& files, const std::string& directory) {
+  std::uint64_t bytes = 0;
+  try {
+    if (!files.exists(directory)) return 0;
+    for (const std::string& name : files.list_dir(directory)) {
+      const auto info = files.info(directory + "/" + name);
+      if (info && !info->is_directory) bytes += info->size;
+    }
+  } catch (const Error& error) {
+    if (error.os_error() != ENOENT) throw;
+  }
+  return bytes;
 }
 
 }  // namespace
@@ -119,8 +135,15 @@ std::vector<Record> Core::scroll(std::string_view after, std::size_t limit, bool
 std::optional<std::string> Core::hit_metadata(const View& view, Row row) const {
   const std::shared_lock state(state_mutex_);
   const std::shared_ptr<const View> now = this->view();
-  if (now->generation != view.generation || now->retired.test(row)) return std::nullopt;
-  return with_store([&](const MetaStore::ReadTxn& store) { return metadata_of(store, row); });
+  return with_store([&](const MetaStore::ReadTxn& store) -> std::optional<std::string> {
+    if (now->generation == view.generation) {
+      if (now->retired.test(row)) return std::nullopt;
+      return metadata_of(store, row);
+    }
+    const std::optional<Row> moved = find_row(store, view.id(row));  // rows have other numbers now
+    if (!moved) return std::nullopt;
+    return metadata_of(store, *moved);
+  });
 }
 
 std::vector<float> Core::hit_embedding(const View& view, Row row) const {
@@ -149,7 +172,7 @@ Stats Core::stats() const {
   out.buffered_rows = view->rows - view->file_rows();
   out.coded_rows = std::min(view->index->coded(), view->rows);
   out.linked_rows = std::min(view->index->linked(), view->rows);
-  if (const Indexer* const indexer = indexer_ptr_.load()) {
+  if (const std::shared_ptr<const Indexer> indexer = this->indexer()) {
     out.graph_saved_rows = indexer->saved_rows();
   }
   if (view->index->graph) out.graph_memory_bytes = view->index->graph->memory_bytes();
@@ -160,13 +183,12 @@ Stats Core::stats() const {
   }
   for (const std::string& directory :
        {path_, path_ + "/wal", path_ + "/" + generation_directory(view->generation)}) {
-    if (!files_.exists(directory)) continue;
-    for (const std::string& name : files_.list_dir(directory)) {
-      const auto info = files_.info(directory + "/" + name);
-      if (info && !info->is_directory) out.disk_bytes += info->size;
-    }
+    out.disk_bytes += directory_bytes(files_, directory);
   }
-  const MetaStoreStats store = meta_->stats();
+  const MetaStoreStats store = [&] {
+    const std::shared_lock state(state_mutex_);
+    return meta_->stats();
+  }();
   if (store.oldest_reader != 0) out.oldest_reader_sequence = store.oldest_reader;
   const std::lock_guard lock(failure_mutex_);
   out.background_error = !failure_.empty()            ? failure_

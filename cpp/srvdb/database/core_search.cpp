@@ -48,8 +48,20 @@ std::shared_ptr<const View> Core::view() const {
   return view_;
 }
 
-void Core::publish_index(std::shared_ptr<const IndexView> index) {
-  update_view([&](View& view) { view.index = std::move(index); });
+void Core::publish_index(std::uint64_t generation, std::shared_ptr<const IndexView> index) {
+  update_view([&](View& view) {
+    if (view.generation == generation) view.index = std::move(index);
+  });
+}
+
+// A search met damage in what this view shows. Of a generation that is no more it matters to
+// nobody.
+template <typename Drop>
+void Core::drop_derived(const View& view, Drop&& drop) {
+  const std::shared_ptr<Indexer> indexer = this->indexer();
+  if (!indexer || indexer->generation() != view.generation) return;
+  drop(*indexer);
+  index_job_->wake();
 }
 
 void Core::check_query(const View& view, const float* queries, std::size_t n, std::size_t dim,
@@ -111,8 +123,9 @@ std::vector<ScoredRow> Core::search_rows(const View& view, const float* query,
       GraphResult result =
           graph_search(*index.graph, rows, index.codes->view(), *index.quantizer, query, graph);
       if (result.end == WalkEnd::kDamaged) {
-        indexer_ptr_.load()->drop_graph("a node's checksum or links are wrong");
-        index_job_->wake();
+        drop_derived(view, [](Indexer& indexer) {
+          indexer.drop_graph("a node's checksum or links are wrong");
+        });
         return flat_search(rows, metric_, query, flat_options(view, options, interrupt));
       }
       found = std::move(result.rows);
@@ -121,8 +134,7 @@ std::vector<ScoredRow> Core::search_rows(const View& view, const float* query,
     flat.first = std::exchange(flat.last, kNoRow);
     return merge(std::move(found), flat_search(rows, metric_, query, flat), options.k);
   } catch (const DerivedDamage& damage) {
-    indexer_ptr_.load()->drop_codes(damage.what());
-    index_job_->wake();
+    drop_derived(view, [&](Indexer& indexer) { indexer.drop_codes(damage.what()); });
     return flat_search(rows, metric_, query, flat_options(view, options, interrupt));
   }
 }

@@ -418,7 +418,7 @@ bool Core::pending_is_full() const {
 std::unique_lock<std::mutex> Core::writer_turn() {
   std::unique_lock lock(write_mutex_);
   check_writable();
-  while (freezing_ || (frozen_ && pending_is_full())) {
+  while (held_ || freezing_ || (frozen_ && pending_is_full())) {
     if (checkpoint_failed_) {
       lock.unlock();
       checkpoint();

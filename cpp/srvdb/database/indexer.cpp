@@ -78,7 +78,7 @@ bool Indexer::step() {
   forget_damaged();
   const std::shared_ptr<const View> view = host_.view();
   const Row available = view->file_rows();
-  if (!wants_codes(*view)) return false;
+  if (!wants_codes(*view) || view->generation != config_.generation) return false;
   if (!code_files_) {
     if (available < kTrainRows) return false;
     // The first rows: then the same input gives the same codes however it was cut into batches.
@@ -113,6 +113,7 @@ void Indexer::optimize(std::size_t threads,
   const std::shared_ptr<const View> view = host_.view();
   const Row target = view->file_rows();
   if (read_only_ || target == 0 || !wants_codes(*view)) return;
+  if (view->generation != config_.generation) check(&stopping_);
   if (!code_files_) {
     const Row rows = std::min<Row>(target, kTrainRows);
     start_codes(train(*view, rows, 1), rows);
@@ -245,14 +246,18 @@ void Indexer::own_graph(Interrupt* interrupt) {
   publish();
 }
 
-void Indexer::publish() {
-  const auto out = std::make_shared<IndexView>();
+std::shared_ptr<const IndexView> Indexer::index_view() {
+  auto out = std::make_shared<IndexView>();
   if (code_files_) {
     out->codes = std::make_shared<const CodePart>(code_files_->view(coded_), checked_);
     out->quantizer = quantizer_;
   }
   out->graph = graph_;
-  host_.publish_index(out);
+  return out;
+}
+
+void Indexer::publish() {
+  host_.publish_index(config_.generation, index_view());
 }
 
 // ---- damage ------------------------------------------------------------------------------------
@@ -262,13 +267,13 @@ void Indexer::drop_graph(const std::string& why) {
   post_event(Event::Level::kWarning, "the graph is damaged and is being built again: " + why);
   auto index = std::make_shared<IndexView>(*host_.view()->index);
   index->graph = nullptr;
-  host_.publish_index(std::move(index));
+  host_.publish_index(config_.generation, std::move(index));
 }
 
 void Indexer::drop_codes(const std::string& why) {
   if (codes_damaged_.exchange(true)) return;
   post_event(Event::Level::kWarning, "codes are damaged and are being made again: " + why);
-  host_.publish_index(std::make_shared<const IndexView>());
+  host_.publish_index(config_.generation, std::make_shared<const IndexView>());
 }
 
 // What drop_graph() and drop_codes() asked for, once no builder is at work.

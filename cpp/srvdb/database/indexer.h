@@ -73,12 +73,13 @@ class IndexHost {
  public:
   virtual ~IndexHost() = default;
   virtual std::shared_ptr<const View> view() const = 0;
-  // Puts the index view into a new View.
-  virtual void publish_index(std::shared_ptr<const IndexView> index) = 0;
+  // Puts the index view into a new View; does nothing once another generation is shown.
+  virtual void publish_index(std::uint64_t generation, std::shared_ptr<const IndexView> index) = 0;
   // Makes everything published durable; how many rows that are. Derived files may cover those.
   virtual Row checkpointed_rows() = 0;
-  // Puts the entries into the manifest when they differ from those in it.
-  virtual void store_derived(std::vector<ManifestDerived> derived) = 0;
+  // Puts the entries into the manifest when they differ from those in it; does nothing once it
+  // names another generation.
+  virtual void store_derived(std::uint64_t generation, std::vector<ManifestDerived> derived) = 0;
 };
 
 struct IndexConfig {
@@ -96,15 +97,16 @@ class Indexer {
 
   Indexer(IndexHost& host, FileSystem& files, const IndexConfig& config, Mode mode, bool read_only);
 
-  // Takes over what an earlier run saved, as far as it is sound and of this generation, and
-  // publishes it. `rows` are the published ones: nothing beyond them is believed. Reads headers
+  // Takes over what an earlier run saved, as far as it is sound and of this generation; what a View
+  // is to show of it. `rows` are the published ones: nothing beyond them is believed. Reads headers
   // only. Before any other call.
-  void load(const std::vector<ManifestDerived>& derived, Row rows);
+  std::shared_ptr<const IndexView> load(const std::vector<ManifestDerived>& derived, Row rows);
 
   void set_mode(Mode mode) noexcept { mode_.store(mode, std::memory_order_relaxed); }
   // One piece of background work; true when there is more. Does nothing while optimize() runs.
   bool step();
-  // Makes step() and optimize() end soon, with what they have; for closing.
+  // Makes step() and optimize() end soon, with what they have; for closing, and when another
+  // generation has taken this one's place.
   void stop() noexcept { stopping_.stop(); }
 
   // Codes and links all rows of vectors.bin in the view, partial batches included.
@@ -122,6 +124,7 @@ class Indexer {
   void drop_graph(const std::string& why);
   void drop_codes(const std::string& why);
 
+  std::uint64_t generation() const noexcept { return config_.generation; }
   Row saved_rows() const noexcept { return saved_rows_.load(std::memory_order_relaxed); }
 
  private:
@@ -135,6 +138,7 @@ class Indexer {
   void retrain(const View& view, Interrupt* interrupt);
   void own_graph(Interrupt* interrupt);
   void forget_damaged();
+  std::shared_ptr<const IndexView> index_view();
   void publish();
   void load_codes(const ManifestDerived& entry, Row rows);
   void load_graph(const ManifestDerived& entry, Row rows);

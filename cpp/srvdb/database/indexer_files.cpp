@@ -23,7 +23,8 @@ const ManifestDerived* find_entry(const std::vector<ManifestDerived>& derived, s
 
 }  // namespace
 
-void Indexer::load(const std::vector<ManifestDerived>& derived, Row rows) {
+std::shared_ptr<const IndexView> Indexer::load(const std::vector<ManifestDerived>& derived,
+                                               Row rows) {
   const ManifestDerived* const codes = find_entry(derived, kDerivedCodes);
   const ManifestDerived* const graph = find_entry(derived, kDerivedGraph);
   try {
@@ -40,7 +41,7 @@ void Indexer::load(const std::vector<ManifestDerived>& derived, Row rows) {
     post_event(Event::Level::kWarning,
                std::string("the graph is damaged and is being built again: ") + error.what());
   }
-  publish();
+  return index_view();
 }
 
 void Indexer::load_codes(const ManifestDerived& entry, Row rows) {
@@ -116,7 +117,7 @@ void Indexer::save(bool force) {
       entries.push_back({kDerivedGraph, kGraphName, saved_rows_.load(), graph_lineage_});
     }
   }
-  host_.store_derived(std::move(entries));
+  host_.store_derived(config_.generation, std::move(entries));
 }
 
 void Indexer::write_graph() {
