@@ -1,7 +1,7 @@
 # The outside libraries of the core, as targets: srvdb_xsimd, srvdb_eigen, srvdb_robin_map,
-# srvdb_lmdb, srvdb_simdjson. An installed package is taken where it serves (Eigen, robin-map, a
-# new enough xsimd); LMDB and simdjson are always compiled in from pinned sources. Licences:
-# NOTICE.
+# srvdb_lmdb, srvdb_simdjson, srvdb_zstd. An installed package is taken where it serves (Eigen,
+# robin-map, a new enough xsimd); LMDB, simdjson and zstd are always compiled in from pinned
+# sources. Licences: NOTICE.
 #
 # -DSRVDB_FETCH_ALL=ON ignores what is installed.
 
@@ -86,6 +86,24 @@ set(simdjson_dir "${pysimdjson_dir}/pysimdjson-7.0.2/simdjson")
 add_library(srvdb_simdjson STATIC "${simdjson_dir}/simdjson.cpp")
 target_include_directories(srvdb_simdjson SYSTEM PUBLIC "${simdjson_dir}")
 target_compile_options(srvdb_simdjson PRIVATE -w)
+
+# ---- zstd (BSD-3-Clause): backups in one file, one file of the storage layer --------------------
+
+srvdb_fetch_archive(
+  zstandard_dir
+  REQUIREMENT zstandard==0.25.0
+  ARCHIVE zstandard-0.25.0.tar.gz
+  SHA256 7713e1179d162cf5c7906da876ec2ccb9c3a9dcbdffef0cc7f70c3667a205f0b
+  PATTERNS "*/zstd/zstd.c" "*/zstd/*.h" "*/zstd/LICENSE"
+)
+set(zstd_dir "${zstandard_dir}/zstandard-0.25.0/zstd")
+add_library(srvdb_zstd STATIC "${zstd_dir}/zstd.c")
+target_include_directories(srvdb_zstd SYSTEM PUBLIC "${zstd_dir}")
+target_compile_definitions(
+  srvdb_zstd PRIVATE ZSTDLIB_VISIBLE= ZSTDERRORLIB_VISIBLE= ZDICTLIB_VISIBLE=
+)
+target_compile_options(srvdb_zstd PRIVATE -w -ffunction-sections)
+target_link_libraries(srvdb_zstd PUBLIC Threads::Threads)
 
 # ---- LMDB (OpenLDAP Public License): metadata, one file of the storage layer ---------------------
 

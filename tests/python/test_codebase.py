@@ -32,6 +32,7 @@ HOMES = {
     r"xsimd/": ("simd", None),
     r"(unsupported/)?Eigen/": ("quant", None),
     r"lmdb\.h$": ("storage", 1),
+    r"zstd(_errors)?\.h$": ("storage", 1),
     r"tsl/": ("database", 1),
     r"simdjson\.h$": ("database", 1),
     r"pybind11/|Python\.h$|numpy/": ("bindings", None),
