@@ -7,6 +7,7 @@
 
 #include "srvdb/base/scheduler.h"
 #include "srvdb/distance/margin.h"
+#include "srvdb/index/live_rows.h"
 #include "srvdb/index/top_k.h"
 #include "srvdb/simd/dispatch.h"
 
@@ -40,34 +41,66 @@ float l2_limit(std::size_t dim, double distance) noexcept {
   return std::nextafter(static_cast<float>(limit), kInfinity);
 }
 
+// True when so few of n rows are left over that they are better looked at one by one than with
+// the others beside them.
+bool is_sparse(std::size_t excluded, std::size_t n) noexcept {
+  return excluded * 2 > n;
+}
+
 // The float32 pass of one query over blocks of rows.
 class Scan {
  public:
   Scan(const RowsView& rows, Metric metric, const float* query)
       : rows_(rows), metric_(metric), query_(query), kernels_(simd::kernels()) {}
 
-  // Offers every row of [first, last) that can reach the threshold. Rows are contiguous.
-  void block(Row first, Row last, ExactTopK& top) {
-    rows_.verify(first, last);
+  // Offers every row of [first, last) that can reach the threshold. Rows are contiguous; of the
+  // excluded ones some may be looked at, and `top` turns them away.
+  void block(Row first, Row last, const RowBitmap* excluded, ExactTopK& top) {
     for (Row at = first; at < last;) {
       const Row end = static_cast<Row>(std::min<std::size_t>(last, at + kBlockRows));
-      const std::size_t hits = select(at, end - at, top);
-      for (std::size_t i = 0; i < hits; ++i) top.offer(at + picked_[i]);
+      const std::size_t out = excluded != nullptr ? excluded->count(at, end) : 0;
+      if (is_sparse(out, end - at)) {
+        LiveRows live(excluded, at, end);
+        offer_few({few_, live.next(few_)}, top);
+      } else {
+        offer_all(at, end, top);
+      }
       at = end;
     }
   }
 
  private:
-  std::size_t select(Row first, std::size_t n, const ExactTopK& top) noexcept {
+  static constexpr std::size_t kAhead = 4;  // rows on their way from memory
+
+  void offer_all(Row first, Row last, ExactTopK& top) {
+    rows_.verify(first, last);
+    score(first, last - first, scores_);
+    const std::size_t hits = select(last - first, norms_from(rows_, first), rows_.norm_step, top);
+    for (std::size_t i = 0; i < hits; ++i) top.offer(first + picked_[i]);
+  }
+  void offer_few(std::span<const Row> rows, ExactTopK& top) {
+    for (std::size_t i = 0; i < rows.size();) {
+      if (i + kAhead < rows.size()) __builtin_prefetch(rows_.row(rows[i + kAhead]));
+      const std::size_t end = run_end(rows, i);
+      rows_.verify(rows[i], rows[i] + static_cast<Row>(end - i));
+      score(rows[i], end - i, scores_ + i);
+      for (; i < end; ++i) norms_[i] = rows_.norm_bound(rows[i]);
+    }
+    const std::size_t hits = rows.empty() ? 0 : select(rows.size(), norms_, 1, top);
+    for (std::size_t i = 0; i < hits; ++i) top.offer(rows[picked_[i]]);
+  }
+
+  void score(Row first, std::size_t n, float* out) const noexcept {
+    const auto kernel = metric_ == Metric::kL2 ? kernels_.l2sq_f32_rows : kernels_.dot_f32_rows;
+    kernel(query_, rows_.row(first), rows_.dim, n, rows_.dim, out);
+  }
+  // Of the first n scores, those that can reach the threshold. The norm bounds lie `step` apart.
+  std::size_t select(std::size_t n, const float* norms, std::size_t step,
+                     const ExactTopK& top) noexcept {
     const std::size_t dim = rows_.dim;
-    const float* data = rows_.row(first);
     if (metric_ == Metric::kL2) {
-      kernels_.l2sq_f32_rows(query_, data, dim, n, dim, scores_);
       return kernels_.select_not_above_f32(scores_, n, l2_limit(dim, -top.threshold()), picked_);
     }
-    kernels_.dot_f32_rows(query_, data, dim, n, dim, scores_);
-    const float* const norms = norms_from(rows_, first);
-    const std::size_t step = rows_.norm_step;
     float largest = 0;
     for (std::size_t i = 0; i < n; ++i) largest = std::max(largest, norms[i * step]);
     const double norm = top.query_norm() * (1 + 1e-9);
@@ -98,6 +131,8 @@ class Scan {
   const simd::Kernels& kernels_;
   alignas(64) float scores_[kBlockRows];
   alignas(64) std::uint32_t picked_[kBlockRows];
+  float norms_[kBlockRows];  // of the few
+  Row few_[kBlockRows];
 };
 
 // The searched rows cut into chunks for threads; no chunk crosses from the file into the buffer.
@@ -119,9 +154,8 @@ struct Chunks {
   }
 };
 
-Chunks chunks_of(const RowsView& rows, const FlatOptions& options, std::size_t row_bytes) {
-  const std::size_t size = std::clamp<std::size_t>(kChunkBytes / row_bytes, 16, 65536);
-  return {options.first, std::min(options.last, rows.rows), static_cast<Row>(size)};
+Row chunk_rows(std::size_t row_bytes) noexcept {
+  return static_cast<Row>(std::clamp<std::size_t>(kChunkBytes / row_bytes, 16, 65536));
 }
 
 std::size_t threads_for(const FlatOptions& options, std::size_t work) {
@@ -133,7 +167,8 @@ std::size_t threads_for(const FlatOptions& options, std::size_t work) {
 
 std::vector<ScoredRow> flat_search(const RowsView& rows, Metric metric, const float* query,
                                    const FlatOptions& options) {
-  const Chunks chunks = chunks_of(rows, options, rows.dim * sizeof(float));
+  const Chunks chunks = {options.first, std::min(options.last, rows.rows),
+                         chunk_rows(rows.dim * sizeof(float))};
   if (options.k == 0 || chunks.count() == 0) return {};
   const std::size_t threads = threads_for(options, chunks.count());
   const std::size_t k = std::min<std::size_t>(options.k, chunks.last - chunks.first);
@@ -141,11 +176,87 @@ std::vector<ScoredRow> flat_search(const RowsView& rows, Metric metric, const fl
   parallel_for(chunks.count(), 1, threads, options.interrupt,
                [&](std::size_t chunk, std::size_t worker) {
                  Scan scan(rows, metric, query);
-                 chunks.parts(chunk, rows,
-                              [&](Row first, Row last) { scan.block(first, last, tops[worker]); });
+                 chunks.parts(chunk, rows, [&](Row first, Row last) {
+                   scan.block(first, last, options.excluded, tops[worker]);
+                 });
                });
   for (std::size_t t = 1; t < threads; ++t) tops[0].merge(tops[t]);
   return tops[0].take();
+}
+
+namespace {
+
+// The pass over codes: like Scan, on integers.
+class CodeScan {
+ public:
+  CodeScan(const CodesView& codes, const CodeDistance& distance)
+      : codes_(codes), distance_(distance), kernels_(simd::kernels()) {}
+
+  void block(Row first, Row last, const RowBitmap* excluded, KeyTopK& top) {
+    for (Row at = first; at < last;) {
+      const auto end = static_cast<Row>(std::min<std::size_t>(last, std::size_t{at} + kBlockRows));
+      const std::size_t out = excluded != nullptr ? excluded->count(at, end) : 0;
+      LiveRows live(excluded, at, end);
+      const std::size_t n = out == 0 ? end - at : live.next(few_);
+      if (is_sparse(out, end - at)) {
+        for (std::size_t i = 0; i < n; ++i) codes_.verify(few_[i]);
+        if (n != 0) distance_.keys_many(codes_.base, few_, n, keys_);
+        offer(
+            n, [this](std::size_t i) { return few_[i]; }, top);
+      } else {
+        codes_.verify(at, end);
+        distance_.keys_rows(codes_.code(at), end - at, keys_);
+        if (out != 0) {
+          for (std::size_t i = 0; i < n; ++i) keys_[i] = keys_[few_[i] - at];
+          offer(
+              n, [this](std::size_t i) { return few_[i]; }, top);
+        } else {
+          offer(
+              n, [at](std::size_t i) { return at + static_cast<Row>(i); }, top);
+        }
+      }
+      at = end;
+    }
+  }
+
+ private:
+  template <typename RowAt>
+  void offer(std::size_t n, const RowAt& row_at, KeyTopK& top) {
+    const std::size_t hits = kernels_.select_not_above_i32(keys_, n, top.threshold(), picked_);
+    for (std::size_t i = 0; i < hits; ++i) top.offer(keys_[picked_[i]], row_at(picked_[i]));
+  }
+
+  const CodesView& codes_;
+  const CodeDistance& distance_;
+  const simd::Kernels& kernels_;
+  alignas(64) std::int32_t keys_[kBlockRows];
+  alignas(64) std::uint32_t picked_[kBlockRows];
+  Row few_[kBlockRows];
+};
+
+}  // namespace
+
+void code_scan(const CodesView& codes, const CodeDistance& distance, const FlatOptions& options,
+               std::vector<Neighbor>& out) {
+  out.clear();
+  const Row last = std::min(options.last, codes.rows);
+  if (options.k == 0 || options.first >= last) return;
+  const Chunks chunks = {options.first, last, chunk_rows(codes.stride)};
+  const std::size_t threads = threads_for(options, chunks.count());
+  const std::size_t kept = std::min<std::size_t>(options.k, last - options.first);
+  std::vector<KeyTopK> tops(threads, KeyTopK(kept));
+  parallel_for(
+      chunks.count(), 1, threads, options.interrupt, [&](std::size_t chunk, std::size_t worker) {
+        const auto begin = static_cast<Row>(chunks.first + chunk * chunks.size);
+        const auto end =
+            static_cast<Row>(std::min<std::size_t>(last, std::size_t{begin} + chunks.size));
+        CodeScan(codes, distance).block(begin, end, options.excluded, tops[worker]);
+      });
+  for (std::size_t t = 1; t < threads; ++t) {
+    for (const Neighbor& entry : tops[t].settle()) tops[0].offer(entry.key, entry.row);
+  }
+  out = std::move(tops[0].settle());
+  std::sort(out.begin(), out.end(), nearer);
 }
 
 std::vector<ScoredRow> code_search(const RowsView& rows, const CodesView& codes,
@@ -153,45 +264,17 @@ std::vector<ScoredRow> code_search(const RowsView& rows, const CodesView& codes,
                                    const float* query, double refine, const FlatOptions& options) {
   FlatOptions within = options;
   within.last = std::min({options.last, rows.rows, codes.rows});
-  const Chunks chunks = chunks_of(rows, within, codes.stride);
-  if (options.k == 0 || chunks.count() == 0) return {};
-  const std::size_t threads = threads_for(options, chunks.count());
-  const std::size_t range = chunks.last - chunks.first;
+  if (options.k == 0 || within.first >= within.last) return {};
+  const std::size_t range = within.last - within.first;
   const std::size_t k = std::min(options.k, range);
   const double wanted = std::ceil(std::max(refine, 1.0) * static_cast<double>(k));
-  const std::size_t kept =
-      wanted < static_cast<double>(range) ? static_cast<std::size_t>(wanted) : range;
+  within.k = wanted < static_cast<double>(range) ? static_cast<std::size_t>(wanted) : range;
   CodeQuery prepared;
   quantizer.prepare(query, prepared);
-  const CodeDistance distance(prepared);
-  const simd::Kernels& kernels = simd::kernels();
-  std::vector<KeyTopK> tops(threads, KeyTopK(kept));
-  parallel_for(
-      chunks.count(), 1, threads, options.interrupt, [&](std::size_t chunk, std::size_t worker) {
-        std::int32_t keys[kBlockRows];
-        std::uint32_t picked[kBlockRows];
-        KeyTopK& top = tops[worker];
-        const auto begin = static_cast<Row>(chunks.first + chunk * chunks.size);
-        const auto end =
-            static_cast<Row>(std::min<std::size_t>(chunks.last, std::size_t{begin} + chunks.size));
-        codes.verify(begin, end);
-        for (Row at = begin; at < end;) {
-          const auto n = static_cast<Row>(std::min<std::size_t>(kBlockRows, end - at));
-          distance.keys_rows(codes.code(at), n, keys);
-          const std::size_t hits = kernels.select_not_above_i32(keys, n, top.threshold(), picked);
-          for (std::size_t i = 0; i < hits; ++i) {
-            const Row row = at + picked[i];
-            if (options.excluded != nullptr && options.excluded->test(row)) continue;
-            top.offer(keys[picked[i]], row);
-          }
-          at += n;
-        }
-      });
-  for (std::size_t t = 1; t < threads; ++t) {
-    for (const auto& entry : tops[t].settle()) tops[0].offer(entry.key, entry.row);
-  }
+  std::vector<Neighbor> found;
+  code_scan(codes, CodeDistance(prepared), within, found);
   std::vector<Row> candidates;
-  for (const auto& entry : tops[0].settle()) candidates.push_back(entry.row);
+  for (const Neighbor& entry : found) candidates.push_back(entry.row);
   return rescore(rows, metric, query, candidates, k);
 }
 

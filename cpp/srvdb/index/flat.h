@@ -54,6 +54,11 @@ std::vector<ScoredRow> code_search(const RowsView& rows, const CodesView& codes,
                                    const ScalarQuantizer& quantizer, Metric metric,
                                    const float* query, double refine, const FlatOptions& options);
 
+// The scan alone: the best k rows by key, best first, equal keys by lower row. `codes` covers the
+// searched rows. What it costs goes with the rows that are left over, not with those excluded.
+void code_scan(const CodesView& codes, const CodeDistance& distance, const FlatOptions& options,
+               std::vector<Neighbor>& out);
+
 // Exact scores of the given rows, best k of them, best first. Rows must be distinct and below
 // rows.rows.
 std::vector<ScoredRow> rescore(const RowsView& rows, Metric metric, const float* query,

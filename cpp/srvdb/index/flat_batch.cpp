@@ -11,6 +11,7 @@
 #include "srvdb/base/scheduler.h"
 #include "srvdb/distance/margin.h"
 #include "srvdb/index/flat.h"
+#include "srvdb/index/live_rows.h"
 #include "srvdb/index/top_k.h"
 #include "srvdb/simd/dispatch.h"
 
@@ -37,14 +38,14 @@ float round_down(double value) noexcept {
 class QueryGroup {
  public:
   QueryGroup(const RowsView& rows, Metric metric, const float* queries, std::size_t n,
-             std::size_t k, const RowBitmap* excluded)
+             std::size_t k)
       : rows_(rows), metric_(metric), kernels_(simd::kernels()), n_(n) {
     const std::size_t tile = kernels_.tile_queries;
     panel_floats_ = round_up(rows.dim * tile, 16);
     panels_.reset((n + tile - 1) / tile * panel_floats_);
     thresholds_.assign(n, 0);
     for (std::size_t q = 0; q < n; ++q) {
-      tops_.emplace_back(rows, metric, queries + q * rows.dim, k, excluded);
+      tops_.emplace_back(rows, metric, queries + q * rows.dim, k, nullptr);
     }
     for (std::size_t q = 0; q < n; q += tile) {
       pack(queries, q, std::min(tile, n - q), panels_.data() + q / tile * panel_floats_);
@@ -54,19 +55,16 @@ class QueryGroup {
                   kernels_.tile_rows;
   }
 
-  // All queries of the group against [first, last), which is contiguous and verified.
-  void scan(Row first, Row last) {
-    for (Row at = first; at < last;) {
-      const auto end = static_cast<Row>(std::min<std::size_t>(last, at + block_rows_));
-      pack_block(at, end);
+  // All queries of the group against the rows, which are verified and in ascending order.
+  void scan(std::span<const Row> rows) {
+    for (std::size_t at = 0; at < rows.size(); at += block_rows_) {
+      const auto block = rows.subspan(at, std::min(block_rows_, rows.size() - at));
+      pack_block(block);
       update_thresholds();
       for (std::size_t q = 0; q < n_; q += kernels_.tile_queries) {
         const std::size_t n = std::min(kernels_.tile_queries, n_ - q);
-        for (Row row = at; row < end; row += static_cast<Row>(kernels_.tile_rows)) {
-          tile(q, n, at, row, end);
-        }
+        for (std::size_t t = 0; t < block.size(); t += kernels_.tile_rows) tile(q, n, block, t);
       }
-      at = end;
     }
   }
   // Scores what waits, so that the next block meets good thresholds.
@@ -87,20 +85,19 @@ class QueryGroup {
                           metric_ == Metric::kCosine ? scales.data() : nullptr, panel);
   }
 
-  void pack_block(Row first, Row last) {
+  void pack_block(std::span<const Row> rows) {
     const std::size_t tile = kernels_.tile_rows;
     row_floats_ = round_up(rows_.dim * tile, 16);
-    const std::size_t panels = (std::size_t{last} - first + tile - 1) / tile;
+    const std::size_t panels = (rows.size() + tile - 1) / tile;
     if (block_.size() < panels * row_floats_) block_.reset(panels * row_floats_);
     extra_.assign(panels * tile, 0);
     largest_norm_ = 0;
     std::vector<const float*> at(tile);
     for (std::size_t p = 0; p < panels; ++p) {
-      const auto row = static_cast<Row>(first + p * tile);
-      const std::size_t n = std::min<std::size_t>(tile, last - row);
+      const std::size_t n = std::min(tile, rows.size() - p * tile);
       float* const extra = extra_.data() + p * tile;
       for (std::size_t i = 0; i < n; ++i) {
-        const auto r = static_cast<Row>(row + i);
+        const Row r = rows[p * tile + i];
         const float norm = rows_.norm_bound(r);
         at[i] = rows_.row(r);
         largest_norm_ = std::max(largest_norm_, norm);
@@ -133,9 +130,10 @@ class QueryGroup {
     }
   }
 
-  void tile(std::size_t q, std::size_t n, Row block_first, Row row, Row last) {
-    const std::size_t panel = (row - block_first) / kernels_.tile_rows;
-    const std::size_t rows = std::min<std::size_t>(kernels_.tile_rows, last - row);
+  // Queries [q, q + n) against the tile of the block that begins with its row `first`.
+  void tile(std::size_t q, std::size_t n, std::span<const Row> block, std::size_t first) {
+    const std::size_t panel = first / kernels_.tile_rows;
+    const std::size_t rows = std::min(kernels_.tile_rows, block.size() - first);
     const float* bias =
         metric_ == Metric::kL2 ? extra_.data() + panel * kernels_.tile_rows : nullptr;
     const std::size_t hits =
@@ -143,7 +141,7 @@ class QueryGroup {
                           panels_.data() + q / kernels_.tile_queries * panel_floats_,
                           thresholds_.data() + q, n, rows_.dim, hits_.data());
     for (std::size_t i = 0; i < hits; ++i) {
-      tops_[q + hits_[i].query].offer(row + hits_[i].row);
+      tops_[q + hits_[i].query].offer(block[first + hits_[i].row]);
     }
   }
 
@@ -172,21 +170,23 @@ void search_groups(const RowsView& rows, Metric metric, const float* queries, st
   std::vector<QueryGroup> groups;
   groups.reserve(threads);
   for (std::size_t q = 0; q < n; q += size) {
-    groups.emplace_back(rows, metric, queries + q * rows.dim, std::min(size, n - q), k,
-                        options.excluded);
+    groups.emplace_back(rows, metric, queries + q * rows.dim, std::min(size, n - q), k);
   }
-  std::size_t step = kFirstRows;
-  for (Row at = options.first; at < end;) {
-    const auto last = static_cast<Row>(
-        std::min<std::size_t>({end, rows.contiguous_end(at), std::size_t{at} + step}));
-    rows.verify(at, last);
+  std::vector<Row> live(kMaxRowsAtOnce);
+  LiveRows left(options.excluded, options.first, end);
+  for (std::size_t step = kFirstRows;; step = std::min(step * 2, kMaxRowsAtOnce)) {
+    const std::span<const Row> some(live.data(), left.next(std::span(live).first(step)));
+    if (some.empty()) break;
+    for (std::size_t i = 0; i < some.size();) {
+      const std::size_t run = run_end(some, i);
+      rows.verify(some[i], some[i] + static_cast<Row>(run - i));
+      i = run;
+    }
     const bool growing = step < kMaxRowsAtOnce;
     parallel_for(groups.size(), 1, threads, options.interrupt, [&](std::size_t g, std::size_t) {
-      groups[g].scan(at, last);
+      groups[g].scan(some);
       if (growing) groups[g].settle();
     });
-    step = std::min(step * 2, kMaxRowsAtOnce);
-    at = last;
   }
   for (std::size_t q = 0; q < n; ++q) out[q] = groups[q / size].take(q % size);
 }

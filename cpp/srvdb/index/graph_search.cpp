@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "srvdb/index/flat.h"
+#include "srvdb/index/search_plan.h"
 #include "srvdb/index/walk_scratch.h"
 
 namespace srvdb {
@@ -15,7 +16,7 @@ void prefetch_lines(const void* at, std::size_t bytes) noexcept {
 }
 
 // One walk: borrowed inputs and scratch.
-template <bool kFiltered>
+template <typename Pool>
 class Walk {
  public:
   Walk(const Graph& graph, const CodesView& codes, const CodeDistance& query, Row limit,
@@ -27,24 +28,25 @@ class Walk {
         linked_(graph.mapped() ? graph.linked() : kMaxGraphRows),
         node_bytes_(graph.params().node_bytes()),
         scratch_(scratch),
-        pool_(scratch.pool, options.ef, options.excluded) {
+        pool_(scratch, options),
+        budget_(options.budget) {
     scratch_.visited.clear(options.ef * kVisitedPerEf + 512);
     const std::size_t batch = std::max<std::size_t>(graph.params().bound(), kMaxEntries);
     if (scratch_.ids.size() < batch) scratch_.ids.resize(batch);
     if (scratch_.keys.size() < batch) scratch_.keys.resize(batch);
   }
 
-  WalkEnd run(std::vector<Neighbor>& out, const RowBitmap* excluded) {
+  WalkEnd run(std::vector<Neighbor>& out) {
     enter();
     Row row = 0;
     while (pool_.next(row)) {
       if (!expand(row)) return WalkEnd::kDamaged;
+      if (scratch_.visited.size() > budget_) return WalkEnd::kOverBudget;
     }
-    for (std::size_t i = 0; i < pool_.size(); ++i) {
-      if (kFiltered && excluded->test(pool_.row(i))) continue;
-      out.push_back({pool_.key(i), pool_.row(i)});
+    for (const std::uint64_t entry : pool_.finish()) {
+      out.push_back({pool_entry::key(entry), pool_entry::row(entry)});
     }
-    return pool_.truncated() ? WalkEnd::kTruncated : WalkEnd::kComplete;
+    return WalkEnd::kComplete;
   }
 
  private:
@@ -133,13 +135,12 @@ class Walk {
   const Row linked_;
   const std::size_t node_bytes_;
   WalkScratch& scratch_;
-  CandidatePool<kFiltered> pool_;
+  Pool pool_;
+  const std::size_t budget_;
   std::size_t seeds_ = 0;
   std::int32_t seed_keys_[kSeeds] = {};
   Row seed_rows_[kSeeds] = {};
 };
-
-constexpr double kScanRefine = 4;  // candidates a result of the scan that stands in for a walk
 
 // Exact scores of the walk's candidates, best by code first, as many as it takes: beyond the first
 // k it goes on in steps until a whole step has not changed the k best. So good codes cost about
@@ -178,11 +179,9 @@ WalkEnd graph_walk(const Graph& graph, const CodesView& codes, const CodeDistanc
   if (limit == 0 || options.ef == 0) return WalkEnd::kComplete;
   WalkScratch& scratch = thread_scratch();
   if (options.excluded != nullptr && !options.excluded->empty()) {
-    Walk<true> walk(graph, codes, query, limit, options, scratch);
-    return walk.run(out, options.excluded);
+    return Walk<FilteredPool>(graph, codes, query, limit, options, scratch).run(out);
   }
-  Walk<false> walk(graph, codes, query, limit, options, scratch);
-  return walk.run(out, nullptr);
+  return Walk<CandidatePool>(graph, codes, query, limit, options, scratch).run(out);
 }
 
 GraphResult graph_search(const Graph& graph, const RowsView& rows, const CodesView& codes,
@@ -192,25 +191,40 @@ GraphResult graph_search(const Graph& graph, const RowsView& rows, const CodesVi
   static thread_local std::vector<Neighbor> found;
   check(options.interrupt);
   GraphResult result;
+  if (options.k == 0) return result;
   quantizer.prepare(query, prepared);
+  const CodeDistance distance(prepared);
   const Row limit = std::min({options.limit, rows.rows, codes.rows, graph.linked()});
-  const WalkOptions walk{
-      .ef = std::max(options.ef, options.k), .limit = limit, .excluded = options.excluded};
-  result.end = graph_walk(graph, codes, CodeDistance(prepared), walk, found);
-  if (result.end == WalkEnd::kDamaged || options.k == 0) return result;
-  const Metric metric = graph.params().metric;
-  if (found.size() < std::min<std::size_t>(options.k, limit)) {
-    const std::size_t dead = options.excluded != nullptr ? options.excluded->count(0, limit) : 0;
-    if (found.size() < std::min<std::size_t>(options.k, limit - dead)) {
-      result.rows = code_search(rows, codes, quantizer, metric, query, kScanRefine,
-                                {.k = options.k,
-                                 .last = limit,
-                                 .excluded = options.excluded,
-                                 .interrupt = options.interrupt});
-      return result;
-    }
+  const std::size_t excluded = options.excluded != nullptr ? options.excluded->count(0, limit) : 0;
+  const std::size_t ef = std::max(options.ef, options.k);
+  const SearchPlan plan = plan_search({.rows = limit,
+                                       .eligible = limit - excluded,
+                                       .ef = ef,
+                                       .k = options.k,
+                                       .code_bytes = codes.stride});
+  bool complete = false;
+  if (plan.walk) {
+    result.end = graph_walk(graph, codes, distance,
+                            {.ef = ef,
+                             .limit = limit,
+                             .excluded = excluded != 0 ? options.excluded : nullptr,
+                             .wanted = plan.wanted,
+                             .budget = plan.budget},
+                            found);
+    if (result.end == WalkEnd::kDamaged) return result;
+    complete = result.end == WalkEnd::kComplete &&
+               found.size() >= std::min<std::size_t>(options.k, limit - excluded);
   }
-  result.rows = rerank(rows, metric, query, found, options.k);
+  if (!complete) {
+    result.scanned = true;
+    code_scan(codes, distance,
+              {.k = ef,
+               .last = limit,
+               .excluded = excluded != 0 ? options.excluded : nullptr,
+               .interrupt = options.interrupt},
+              found);
+  }
+  result.rows = rerank(rows, graph.params().metric, query, found, options.k);
   return result;
 }
 

@@ -2,8 +2,8 @@
 //
 // Best-first search on 8-bit codes from the best of a table of entry rows. The table is a function
 // of the number of linked rows (rows evenly spaced), so it needs no storage and no upkeep. The
-// walk keeps a sorted pool of the best candidates; excluded rows take part as waypoints and are
-// left out of the result.
+// walk keeps a pool of the best candidates; excluded rows take part as waypoints only. Where that
+// would cost more than looking at the eligible rows one by one, they are scanned (search_plan.h).
 //
 // Damage never crashes a walk, makes it endless or lets it answer wrongly: it ends with
 // WalkEnd::kDamaged, and the caller drops the graph and scans. Thread safety: any number of
@@ -23,23 +23,20 @@
 
 namespace srvdb {
 
-// A candidate: lower key is better; keys are the integers of the code kernels.
-struct Neighbor {
-  std::int32_t key = 0;
-  Row row = kNoRow;
-  friend bool operator==(const Neighbor&, const Neighbor&) = default;
-};
-
 enum class WalkEnd : std::uint8_t {
-  kComplete,   // the walk ended by itself
-  kTruncated,  // excluded rows crowded out candidates: scan when too few were found
-  kDamaged,    // a node of the mapped image is damaged: drop the graph
+  kComplete,    // the walk ended by itself
+  kOverBudget,  // given up: it saw too many rows; nothing was found
+  kDamaged,     // a node of the mapped image is damaged: drop the graph
 };
 
 struct WalkOptions {
   std::size_t ef = 100;                 // width of the search and number of results
   Row limit = kNoRow;                   // rows at or above it are ignored (a View's published rows)
   const RowBitmap* excluded = nullptr;  // walked through, never returned
+  // With excluded rows: how many of the results will be used, 0 for all. The walk may end once it
+  // has looked as far beyond that many as one of that width among eligible rows alone would.
+  std::size_t wanted = 0;
+  std::size_t budget = static_cast<std::size_t>(-1);  // rows to be seen, about, before giving up
 };
 
 // Fills `out` with at most ef rows, best first, equal keys by lower row, all below
@@ -58,11 +55,13 @@ struct GraphSearchOptions {
 struct GraphResult {
   std::vector<ScoredRow> rows;       // best first, exact scores
   WalkEnd end = WalkEnd::kComplete;  // `rows` is empty when kDamaged
+  bool scanned = false;              // by a scan of codes
 };
 
-// A walk, then exact scores for the best candidates of it. When it found fewer than min(k,
-// eligible) rows (excluded rows can crowd out the rest, or a row may have no way to it) the linked
-// rows are scanned by code instead, so the answer always numbers min(k, eligible linked rows).
+// A walk, or a scan of the codes of eligible rows, as plan_search() says; then exact scores for the
+// best candidates. A walk that goes over its budget, or finds fewer than min(k, eligible) rows (a
+// row may have no way to it), is followed by the scan; so the answer always numbers min(k, eligible
+// linked rows).
 GraphResult graph_search(const Graph& graph, const RowsView& rows, const CodesView& codes,
                          const ScalarQuantizer& quantizer, const float* query,
                          const GraphSearchOptions& options);

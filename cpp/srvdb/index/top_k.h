@@ -95,10 +95,6 @@ class ExactTopK {
 // The k smallest keys of a scan of codes, equal keys by lower row: the same scheme on integers.
 class KeyTopK {
  public:
-  struct Entry {
-    std::int32_t key;
-    Row row;
-  };
   explicit KeyTopK(std::size_t k) : k_(k), capacity_(k + std::max<std::size_t>(k, 256)) {}
 
   // Keys above this cannot enter.
@@ -108,15 +104,12 @@ class KeyTopK {
     entries_.push_back({key, row});
     if (entries_.size() >= capacity_) cut();
   }
-  std::vector<Entry>& settle() {
+  std::vector<Neighbor>& settle() {
     cut();
     return entries_;
   }
 
  private:
-  static bool nearer(const Entry& a, const Entry& b) noexcept {
-    return a.key != b.key ? a.key < b.key : a.row < b.row;
-  }
   void cut() {
     if (entries_.size() < k_) return;
     const auto last = entries_.begin() + static_cast<std::ptrdiff_t>(k_ - 1);
@@ -127,7 +120,7 @@ class KeyTopK {
 
   std::size_t k_;
   std::size_t capacity_;
-  std::vector<Entry> entries_;
+  std::vector<Neighbor> entries_;
   std::int32_t threshold_ = std::numeric_limits<std::int32_t>::max();
 };
 

@@ -6,9 +6,12 @@
 #include <bit>
 #include <cstdint>
 #include <cstring>
+#include <functional>
+#include <span>
 #include <vector>
 
 #include "srvdb/base/types.h"
+#include "srvdb/index/graph_search.h"
 #include "srvdb/index/row_bitmap.h"
 
 namespace srvdb {
@@ -66,21 +69,39 @@ class VisitedSet {
   std::size_t count_ = 0;
 };
 
-// The best candidates of a walk, sorted. An entry is one word: key (biased to unsigned) in the
-// upper half, row in the next 31 bits, "expanded" in the lowest bit; so entries order by key, then
-// row.
-//
-// Unfiltered, it holds at most ef entries. With excluded rows it holds the best ef eligible rows
-// and every excluded row better than the last of them, up to kSlack times ef entries.
-template <bool kFiltered>
+// An entry of a pool is one word: key (biased to unsigned) in the upper half, row in the next 31
+// bits, a mark in the lowest bit. So entries order by key, then row.
+namespace pool_entry {
+
+inline std::uint64_t pack(std::int32_t key, Row row) noexcept {
+  const std::uint32_t biased = static_cast<std::uint32_t>(key) ^ 0x80000000u;
+  return std::uint64_t{biased} << 32 | std::uint64_t{row} << 1;
+}
+inline std::int32_t key(std::uint64_t entry) noexcept {
+  return static_cast<std::int32_t>(static_cast<std::uint32_t>(entry >> 32) ^ 0x80000000u);
+}
+inline Row row(std::uint64_t entry) noexcept {
+  return static_cast<Row>(static_cast<std::uint32_t>(entry) >> 1);
+}
+
+}  // namespace pool_entry
+
+// What one thread keeps between walks.
+struct WalkScratch {
+  VisitedSet visited;
+  std::vector<std::uint64_t> pool;      // candidates
+  std::vector<std::uint64_t> frontier;  // of a walk with excluded rows
+  std::vector<std::uint64_t> wanted;    // likewise
+  std::vector<Row> ids;
+  std::vector<std::int32_t> keys;
+};
+
+// The ef best candidates of a walk, sorted; the mark says "expanded".
 class CandidatePool {
  public:
-  static constexpr std::size_t kSlack = 16;
-
-  CandidatePool(std::vector<std::uint64_t>& memory, std::size_t ef, const RowBitmap* excluded)
-      : ef_(ef), capacity_(kFiltered ? ef * kSlack : ef), excluded_(excluded) {
-    if (memory.size() < capacity_ + 1) memory.resize(capacity_ + 1);
-    entries_ = memory.data();
+  CandidatePool(WalkScratch& scratch, const WalkOptions& options) : ef_(options.ef) {
+    if (scratch.pool.size() < ef_ + 1) scratch.pool.resize(ef_ + 1);
+    entries_ = scratch.pool.data();
   }
 
   // Keys not below this cannot enter.
@@ -88,22 +109,16 @@ class CandidatePool {
 
   // True when the row is now the first one not yet expanded.
   bool insert(std::int32_t key, Row row) noexcept {
-    const std::uint64_t entry = pack(key, row);
+    const std::uint64_t entry = pool_entry::pack(key, row);
     std::uint64_t* const at = std::upper_bound(entries_, entries_ + size_, entry);
     const auto place = static_cast<std::size_t>(at - entries_);
-    if (place >= capacity_) return false;
+    if (place >= ef_) return false;
     std::memmove(at + 1, at, (size_ - place) * sizeof(entry));
     *at = entry;
-    ++size_;
+    if (++size_ > ef_) size_ = ef_;
     const bool first = place <= cursor_;
     if (first) cursor_ = place;
-    if constexpr (kFiltered) {
-      if (!excluded_->test(row)) ++eligible_;
-      trim();
-    } else if (size_ > capacity_) {
-      size_ = capacity_;
-    }
-    update_threshold();
+    if (size_ == ef_) threshold_ = pool_entry::key(entries_[size_ - 1]);
     return first;
   }
 
@@ -111,75 +126,103 @@ class CandidatePool {
   bool next(Row& row) noexcept {
     while (cursor_ < size_ && (entries_[cursor_] & 1) != 0) ++cursor_;
     if (cursor_ == size_) return false;
-    row = row_of(entries_[cursor_]);
+    row = pool_entry::row(entries_[cursor_]);
     entries_[cursor_++] |= 1;
     return true;
   }
   // The row that next() is likely to give; false when there is none in sight.
   bool peek(Row& row) const noexcept {
     if (cursor_ >= size_ || (entries_[cursor_] & 1) != 0) return false;
-    row = row_of(entries_[cursor_]);
+    row = pool_entry::row(entries_[cursor_]);
     return true;
   }
-
-  std::size_t size() const noexcept { return size_; }
-  bool truncated() const noexcept { return truncated_; }
-  std::int32_t key(std::size_t i) const noexcept {
-    return static_cast<std::int32_t>(static_cast<std::uint32_t>(entries_[i] >> 32) ^ kBias);
-  }
-  Row row(std::size_t i) const noexcept { return row_of(entries_[i]); }
+  // The candidates, best first.
+  std::span<const std::uint64_t> finish() const noexcept { return {entries_, size_}; }
 
  private:
-  static constexpr std::uint32_t kBias = 0x80000000u;
-
-  static std::uint64_t pack(std::int32_t key, Row row) noexcept {
-    const std::uint32_t biased = static_cast<std::uint32_t>(key) ^ kBias;
-    return std::uint64_t{biased} << 32 | std::uint64_t{row} << 1;
-  }
-  static Row row_of(std::uint64_t entry) noexcept {
-    return static_cast<Row>(static_cast<std::uint32_t>(entry) >> 1);
-  }
-  // Drops what lies behind the ef-th eligible row, and what the slack does not hold.
-  void trim() noexcept {
-    if (size_ > capacity_) {
-      truncated_ = true;
-      drop_last();
-    }
-    if (eligible_ > ef_) drop_last_eligible();
-    if (eligible_ == ef_) {
-      while (excluded_->test(row_of(entries_[size_ - 1]))) --size_;
-    }
-  }
-  void drop_last() noexcept {
-    --size_;
-    if (!excluded_->test(row_of(entries_[size_]))) --eligible_;
-  }
-  void drop_last_eligible() noexcept {
-    while (excluded_->test(row_of(entries_[size_ - 1]))) --size_;
-    drop_last();
-  }
-  void update_threshold() noexcept {
-    const bool full = kFiltered ? eligible_ == ef_ || size_ == capacity_ : size_ == capacity_;
-    if (full) threshold_ = key(size_ - 1);
-  }
-
   std::uint64_t* entries_ = nullptr;
   std::size_t size_ = 0;
   std::size_t cursor_ = 0;  // no entry before it is unexpanded
   std::size_t ef_;
-  std::size_t capacity_;
-  std::size_t eligible_ = 0;
   std::int64_t threshold_ = INT64_MAX;
-  const RowBitmap* excluded_;
-  bool truncated_ = false;
 };
 
-// What one thread keeps between walks.
-struct WalkScratch {
-  VisitedSet visited;
-  std::vector<std::uint64_t> pool;
-  std::vector<Row> ids;
-  std::vector<std::int32_t> keys;
+// The same among excluded rows, which lead on yet are no candidates: the best eligible rows, at
+// most ef (a heap, worst first), and every row seen that is better than the last of them and not
+// yet expanded (a heap, best first), eligible or not and however many.
+//
+// It ends when ef eligible rows are better than all that is left, as CandidatePool does; or, with
+// `wanted` given, once as many rows of any kind as a pool of width ef would hold beyond the wanted
+// ones have been expanded beyond the last of them. Where excluded rows lie between the others,
+// that is much the earlier; where they all lie before the others, it comes to the same.
+class FilteredPool {
+ public:
+  FilteredPool(WalkScratch& scratch, const WalkOptions& options)
+      : best_(scratch.pool),
+        frontier_(scratch.frontier),
+        wanted_(scratch.wanted),
+        ef_(options.ef),
+        k_(options.wanted),
+        spare_(k_ == 0 ? SIZE_MAX : ef_ - std::min(ef_, k_)),
+        excluded_(options.excluded) {
+    best_.clear();
+    frontier_.clear();
+    wanted_.clear();
+  }
+
+  std::int64_t threshold() const noexcept { return threshold_; }
+  bool insert(std::int32_t key, Row row) {
+    const std::uint64_t entry = pool_entry::pack(key, row);
+    frontier_.push_back(entry);
+    std::push_heap(frontier_.begin(), frontier_.end(), std::greater<>());
+    if (!excluded_->test(row)) {
+      if (push_bounded(best_, entry, ef_)) threshold_ = pool_entry::key(best_.front());
+      if (k_ != 0 && push_bounded(wanted_, entry, k_)) last_wanted_ = wanted_.front();
+    }
+    return frontier_.front() == entry;
+  }
+  bool next(Row& row) noexcept {
+    if (frontier_.empty() || pool_entry::key(frontier_.front()) > threshold_) return false;
+    if (frontier_.front() > last_wanted_ && spare_-- == 0) return false;
+    row = pool_entry::row(frontier_.front());
+    std::pop_heap(frontier_.begin(), frontier_.end(), std::greater<>());
+    frontier_.pop_back();
+    return true;
+  }
+  bool peek(Row& row) const noexcept {
+    if (frontier_.empty()) return false;
+    row = pool_entry::row(frontier_.front());
+    return true;
+  }
+  std::span<const std::uint64_t> finish() noexcept {
+    std::sort_heap(best_.begin(), best_.end());
+    return best_;
+  }
+
+ private:
+  // True when the heap now holds as many as it may.
+  static bool push_bounded(std::vector<std::uint64_t>& heap, std::uint64_t entry,
+                           std::size_t bound) {
+    if (heap.size() == bound) {
+      if (entry > heap.front()) return true;
+      std::pop_heap(heap.begin(), heap.end());
+      heap.back() = entry;
+    } else {
+      heap.push_back(entry);
+    }
+    std::push_heap(heap.begin(), heap.end());
+    return heap.size() == bound;
+  }
+
+  std::vector<std::uint64_t>& best_;
+  std::vector<std::uint64_t>& frontier_;
+  std::vector<std::uint64_t>& wanted_;
+  std::size_t ef_;
+  std::size_t k_;
+  std::size_t spare_;  // rows still to be expanded beyond the last wanted one
+  std::int64_t threshold_ = INT64_MAX;
+  std::uint64_t last_wanted_ = UINT64_MAX;
+  const RowBitmap* excluded_;
 };
 
 }  // namespace srvdb
