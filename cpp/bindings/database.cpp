@@ -7,6 +7,7 @@
 
 #include "batch.h"
 #include "calls.h"
+#include "one_row.h"
 
 namespace py = pybind11;
 
@@ -135,6 +136,7 @@ void register_database(py::module_& module) {
           "set_ef",
           [](const Handle& self, std::uint32_t ef) { call_core([&] { self.core().set_ef(ef); }); },
           py::arg("ef"));
+  register_one_row(database);
   register_search(database);
   register_reading(database);
 }

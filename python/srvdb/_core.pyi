@@ -64,6 +64,9 @@ class Database:
         background: bool,
     ) -> Database: ...
     def write(self, ids: _Ids, rows: _Floats, metadatas: _Metadatas, replace: bool) -> int: ...
+    def write_one(
+        self, ids: object, rows: object, metadatas: object, replace: bool, /
+    ) -> int | None: ...
     def write_window(
         self,
         ids: _Ids,

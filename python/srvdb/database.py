@@ -237,6 +237,9 @@ class Database(Searching):
         >>> db.add(ids=["d"], embeddings=[[0.0, 2.0]], metadatas=['{"year": 2026}'])
         1
         """
+        written = self._core.write_one(ids, embeddings, metadatas, False)
+        if written is not None:
+            return written
         ids, rows, metadatas = self._check(ids, embeddings, metadatas)
         return self._core.write(ids, rows, metadatas, False)
 
@@ -263,6 +266,9 @@ class Database(Searching):
         >>> db.get("a"), len(db)
         ('{"year": 2027}', 3)
         """
+        written = self._core.write_one(ids, embeddings, metadatas, True)
+        if written is not None:
+            return written
         ids, rows, metadatas = self._check(ids, embeddings, metadatas)
         return self._core.write(ids, rows, metadatas, True)
 

@@ -29,6 +29,7 @@
 #include <shared_mutex>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "srvdb/base/error.h"
@@ -197,6 +198,7 @@ class Core final : public IndexHost {
   std::optional<Row> find_pending(std::string_view id) const;
   void find_existing(std::span<const std::string_view> ids,
                      const std::function<void(std::size_t, Row)>& found) const;
+  bool is_new(std::string_view id) const;
   std::vector<Row> look_up(const Batch& batch, std::span<const std::uint32_t> order,
                            bool upsert) const;
   void store_rows(const Batch& batch, RecordBuilder& record);
@@ -314,9 +316,16 @@ auto Core::writing(Step&& step) {
   }
 }
 
+// A change that cannot fail is made in the View itself when nobody else holds it: new references
+// can only be had under view_mutex_, and counting one up orders the change after the last reader's
+// release.
 template <typename ChangeView>
 void Core::update_view(ChangeView&& change) {
   const std::lock_guard lock(view_mutex_);
+  if constexpr (noexcept(change(std::declval<View&>()))) {
+    const std::shared_ptr<const View> mine = view_;
+    if (mine.use_count() == 2) return change(const_cast<View&>(*mine));  // was made without const
+  }
   auto next = std::make_shared<View>(*view_);
   change(*next);
   view_ = std::move(next);

@@ -82,10 +82,18 @@ void Core::find_existing(std::span<const std::string_view> ids,
   });
 }
 
+// Whether no row has the id.
+bool Core::is_new(std::string_view id) const {
+  if (const auto row = find_pending(id)) return *row == kNoRow;
+  if (applied_ == 0) return true;
+  return with_store([&](const MetaStore::ReadTxn& store) { return !store.find_id(id); });
+}
+
 // Rows that the batch replaces; refuses ids that exist unless it is an upsert.
 // `order`: the batch's ids in byte order, which the store wants them in.
 std::vector<Row> Core::look_up(const Batch& batch, std::span<const std::uint32_t> order,
                                bool upsert) const {
+  if (batch.ids.size() == 1 && is_new(batch.ids[0])) return {};
   std::vector<Row> replaced;
   std::size_t first = batch.ids.size();
   std::vector<std::string_view> sorted;
@@ -108,6 +116,8 @@ std::vector<Row> Core::look_up(const Batch& batch, std::span<const std::uint32_t
 std::size_t Core::write(const Batch& batch, bool upsert) {
   check_batch(batch);
   if (batch.ids.empty()) return 0;
+  static constexpr std::uint32_t kOnly = 0;
+  if (batch.ids.size() == 1) return write_distinct(batch, {&kOnly, 1}, upsert);
   const std::vector<std::uint32_t> order = sort_ids(batch.ids.size(), batch.ids.data());
   const std::vector<bool> replaced = check_duplicates(batch, order, upsert);
   if (replaced.empty()) return write_distinct(batch, order, upsert);
@@ -351,11 +361,18 @@ void Core::publish(const Change& change) {
       }
     }
     for (const Row row : change.retired) active_.retire(row);
-    update_view([&](View& view) {
+    const auto show = [&](View& view) noexcept {
       view.sequence = change.sequence;
       if (!change.removes) view.rows = change.first_row + static_cast<Row>(change.ids.size());
-      if (!change.retired.empty()) view.retired = view.retired.with_rows(change.retired);
-    });
+    };
+    if (change.retired.empty()) {
+      update_view(show);
+    } else {
+      update_view([&](View& view) {
+        show(view);
+        view.retired = view.retired.with_rows(change.retired);
+      });
+    }
   }
   if (!wal_) return;  // replaying: the checkpoint comes at the end
   if (change.first_row < row_files_->rows()) index_job_->wake();  // only now may they be linked

@@ -140,6 +140,7 @@ class PosixFile final : public File {
   }
 
   void pwritev(std::span<const ByteSpan> parts, std::uint64_t offset) override {
+    if (parts.size() == 1) return pwrite(parts[0].data(), parts[0].size(), offset);
     std::array<iovec, 16> vectors;
     std::size_t next = 0;  // first part not written whole
     std::size_t skip = 0;  // bytes of it that are

@@ -2,6 +2,7 @@
 
 #include <cassert>
 #include <limits>
+#include <utility>
 
 #include "srvdb/base/error.h"
 
@@ -12,6 +13,8 @@ namespace {
 constexpr std::uint32_t kUnchanged = 0xFFFFFFFFu;  // a metadata length without bytes
 constexpr std::size_t kSectionHeaderBytes = 9;
 constexpr std::size_t kMaxSourceBytes = 255;
+constexpr std::size_t kMostSpareBytes = 64u
+                                        << 10;  // of memory that a thread keeps for its next one
 
 [[noreturn]] void bad(SectionTag tag, const std::string& what) {
   throw Error(ErrorCode::kCorruption,
@@ -34,30 +37,51 @@ void check_whole(SectionTag tag, const ByteReader& reader) {
 
 // -- building ------------------------------------------------------------------------------------
 
+thread_local RecordBuilder::Memory RecordBuilder::spare_;
+
+RecordBuilder::RecordBuilder() noexcept : memory_(std::move(spare_)) {}
+
+RecordBuilder::~RecordBuilder() {
+  if (memory_.owned.capacity() > kMostSpareBytes) return;
+  memory_.owned.clear();
+  memory_.borrowed.clear();
+  spare_ = std::move(memory_);
+}
+
 std::string& RecordBuilder::section(SectionTag tag, std::size_t length) {
-  std::string& owned = owned_.emplace_back();
+  std::string& owned = memory_.owned;
+  section_at_ = owned.size();
   put<std::uint8_t>(owned, static_cast<std::uint8_t>(tag));
   put<std::uint64_t>(owned, length);
   return owned;
 }
 
 void RecordBuilder::finish(std::string& owned, ByteSpan borrowed) {
-  assert(load<std::uint64_t>(owned.data() + 1) ==
-         owned.size() - kSectionHeaderBytes + borrowed.size());
-  parts_.push_back(as_byte_span(owned));
-  if (!borrowed.empty()) parts_.push_back(borrowed);
-  bytes_ += owned.size() + borrowed.size();
+  const std::size_t own = owned.size() - section_at_;
+  assert(load<std::uint64_t>(owned.data() + section_at_ + 1) ==
+         own - kSectionHeaderBytes + borrowed.size());
+  if (!borrowed.empty()) memory_.borrowed.push_back({owned.size(), borrowed});
+  bytes_ += own + borrowed.size();
 }
 
 std::span<const ByteSpan> RecordBuilder::parts() {
-  return parts_;
+  memory_.parts.clear();
+  const ByteSpan owned = as_byte_span(memory_.owned);
+  std::size_t done = 0;
+  for (const Borrowed& piece : memory_.borrowed) {
+    memory_.parts.push_back(owned.subspan(done, piece.at - done));
+    memory_.parts.push_back(piece.bytes);
+    done = piece.at;
+  }
+  if (done != owned.size()) memory_.parts.push_back(owned.subspan(done));
+  return memory_.parts;
 }
 
 void RecordBuilder::id_list(SectionTag tag, std::span<const std::string_view> ids) {
   std::size_t length = 4 + 2 * ids.size();
   for (const std::string_view id : ids) length += id.size();
   std::string& out = section(tag, length);
-  out.reserve(kSectionHeaderBytes + length);
+  out.reserve(out.size() + length);
   put(out, count_of(ids.size()));
   for (const std::string_view id : ids) {
     assert(!id.empty() && id.size() <= kMaxIdBytes);
@@ -67,22 +91,28 @@ void RecordBuilder::id_list(SectionTag tag, std::span<const std::string_view> id
   finish(out);
 }
 
-void RecordBuilder::metadata(std::span<const std::optional<std::string_view>> texts) {
+template <typename Texts>
+void RecordBuilder::text_list(const Texts& texts) {
   std::size_t length = 4 + 4 * texts.size();
-  for (const auto& text : texts) length += text ? text->size() : 0;
+  for (const std::optional<std::string_view> text : texts) length += text ? text->size() : 0;
   std::string& out = section(SectionTag::kMetadata, length);
-  out.reserve(kSectionHeaderBytes + length);
+  out.reserve(out.size() + length);
   put(out, count_of(texts.size()));
-  for (const auto& text : texts) put(out, text ? count_of(text->size()) : kUnchanged);
-  for (const auto& text : texts) {
+  for (const std::optional<std::string_view> text : texts) {
+    put(out, text ? count_of(text->size()) : kUnchanged);
+  }
+  for (const std::optional<std::string_view> text : texts) {
     if (text) out.append(*text);
   }
   finish(out);
 }
 
+void RecordBuilder::metadata(std::span<const std::optional<std::string_view>> texts) {
+  text_list(texts);
+}
+
 void RecordBuilder::metadata(std::span<const std::string_view> texts) {
-  const std::vector<std::optional<std::string_view>> all(texts.begin(), texts.end());
-  metadata(std::span<const std::optional<std::string_view>>(all));
+  text_list(texts);
 }
 
 void RecordBuilder::rows(const InlineRows& rows) {

@@ -7,7 +7,6 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <optional>
 #include <span>
 #include <string>
@@ -62,7 +61,8 @@ struct OutsidePosition {
 
 class RecordBuilder {
  public:
-  RecordBuilder() = default;
+  RecordBuilder() noexcept;
+  ~RecordBuilder();
   RecordBuilder(const RecordBuilder&) = delete;
   RecordBuilder& operator=(const RecordBuilder&) = delete;
 
@@ -85,11 +85,27 @@ class RecordBuilder {
 
  private:
   void id_list(SectionTag tag, std::span<const std::string_view> ids);
+  template <typename Texts>
+  void text_list(const Texts& texts);
+  // The section's bytes are appended to what section() returns; finish() ends it.
   std::string& section(SectionTag tag, std::size_t length);
   void finish(std::string& owned, ByteSpan borrowed = {});
 
-  std::deque<std::string> owned_;  // a deque: parts_ points into its strings
-  std::vector<ByteSpan> parts_;
+  // Bytes of the caller's, and where they go.
+  struct Borrowed {
+    std::size_t at;  // behind so many bytes of `owned`
+    ByteSpan bytes;
+  };
+  struct Memory {
+    std::string owned;  // everything but borrowed bytes, section after section
+    std::vector<Borrowed> borrowed;
+    std::vector<ByteSpan> parts;
+  };
+  // Of the last builder in this thread, so that a small record takes nothing from the heap.
+  static thread_local Memory spare_;
+
+  Memory memory_;
+  std::size_t section_at_ = 0;  // where the last section begins in `owned`
   std::size_t bytes_ = 0;
 };
 

@@ -33,6 +33,8 @@ inline constexpr std::size_t kWalRecordHeaderBytes = 32;
 inline constexpr std::size_t kWalRecordOverheadBytes = kWalRecordHeaderBytes + 4;  // and the CRC
 inline constexpr std::size_t kMaxWalPayloadBytes = 2 * kMaxBatchBytes;
 
+struct WalRecordHeader;  // wal_format.h
+
 enum class WalBuffering : std::uint8_t {
   kNone,     // one write call a record: survives the process
   kProcess,  // kept in memory until flush(), sync() or a full buffer: lost with the process
@@ -91,6 +93,8 @@ class WalWriter {
   void open_segment();
   void flush_locked();
   void write_at_end(std::span<const ByteSpan> parts, std::size_t bytes);
+  void write_record(const WalRecordHeader& header, std::span<const ByteSpan> payload,
+                    std::size_t total);
   void drop_durable_segments();
   void remove_or_poison(const std::string& path) noexcept;
   void poison(const std::string& why, int os_error) noexcept;
@@ -102,6 +106,7 @@ class WalWriter {
   mutable std::mutex mutex_;        // guards everything below but the atomics
   std::condition_variable synced_;  // a sync has ended
   bool syncing_ = false;
+  std::string record_;  // room for the record being written
   std::string buffer_;  // records not yet handed to the operating system
   std::shared_ptr<Segment> current_;
   std::deque<std::shared_ptr<Segment>> unsynced_;  // oldest first; the current one last

@@ -70,17 +70,14 @@ std::optional<WalSegmentHeader> decode_wal_segment_header(ByteSpan bytes, const 
   return header;
 }
 
-std::string encode_wal_record_header(const WalRecordHeader& header) {
+void put_wal_record_header(std::string& out, const WalRecordHeader& header) {
   assert(header.durable_upto < header.sequence);
-  std::string out;
   put(out, header.length);
   put(out, header.type);
   out.append(3, '\0');
   put(out, header.sequence);
   put(out, header.durable_upto);
   put(out, header.salt);
-  assert(out.size() == kWalRecordHeaderBytes);
-  return out;
 }
 
 std::optional<WalRecordHeader> decode_wal_record_header(ByteSpan bytes, std::uint64_t salt) {

@@ -38,7 +38,8 @@ std::string encode_wal_segment_header(const WalSegmentHeader& header);
 // Nothing when it is damaged; throws Error(kVersion) when it is whole but newer.
 std::optional<WalSegmentHeader> decode_wal_segment_header(ByteSpan bytes, const std::string& path);
 
-std::string encode_wal_record_header(const WalRecordHeader& header);
+// Appends the header's kWalRecordHeaderBytes to `out`.
+void put_wal_record_header(std::string& out, const WalRecordHeader& header);
 // Nothing when its fields are impossible or the salt is another one. Says nothing about the CRC.
 std::optional<WalRecordHeader> decode_wal_record_header(ByteSpan bytes, std::uint64_t salt);
 

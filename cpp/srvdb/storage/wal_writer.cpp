@@ -12,6 +12,23 @@
 
 namespace srvdb {
 
+namespace {
+
+// Records up to here are copied into one piece: cheaper than a call with many parts.
+constexpr std::size_t kCopiedRecordBytes = 32u << 10;
+
+// Appends a whole record of `total` bytes. Nothing has changed when there is no memory for it.
+void put_record(std::string& out, const WalRecordHeader& header, std::span<const ByteSpan> payload,
+                std::size_t total) {
+  const std::size_t start = out.size();
+  if (out.capacity() - start < total) out.reserve(start + total);
+  put_wal_record_header(out, header);
+  for (const ByteSpan part : payload) out += as_text(part);
+  put(out, crc32c(out.data() + start, out.size() - start));
+}
+
+}  // namespace
+
 // A segment file that is open because it is written to or still has to be synced.
 struct WalWriter::Segment {
   std::unique_ptr<File> file;
@@ -124,6 +141,22 @@ void WalWriter::flush_locked() {
   buffer_.clear();
 }
 
+// A large record goes to the file from where its parts lie.
+void WalWriter::write_record(const WalRecordHeader& header, std::span<const ByteSpan> payload,
+                             std::size_t total) {
+  record_.clear();
+  put_wal_record_header(record_, header);
+  std::uint32_t crc = crc32c(record_);
+  for (const ByteSpan part : payload) crc = crc32c(part.data(), part.size(), crc);
+  put(record_, crc);
+  std::vector<ByteSpan> parts;
+  parts.reserve(payload.size() + 2);
+  parts.push_back(as_byte_span(record_).first(kWalRecordHeaderBytes));
+  parts.insert(parts.end(), payload.begin(), payload.end());
+  parts.push_back(as_byte_span(record_).subspan(kWalRecordHeaderBytes));
+  write_at_end(parts, total);
+}
+
 Sequence WalWriter::append(std::uint8_t type, std::span<const ByteSpan> payload) {
   std::size_t bytes = 0;
   for (const ByteSpan part : payload) bytes += part.size();
@@ -136,31 +169,22 @@ Sequence WalWriter::append(std::uint8_t type, std::span<const ByteSpan> payload)
   check_usable();
   if (!current_) open_segment();
   const Sequence sequence = last_sequence() + 1;
-  const std::string header =
-      encode_wal_record_header({static_cast<std::uint32_t>(bytes), type, sequence,
-                                std::min(durable_sequence(), sequence - 1), current_->salt});
-  std::uint32_t crc = crc32c(header);
-  for (const ByteSpan part : payload) crc = crc32c(part.data(), part.size(), crc);
-  std::string trailer;
-  put(trailer, crc);
-
+  const WalRecordHeader header{static_cast<std::uint32_t>(bytes), type, sequence,
+                               std::min(durable_sequence(), sequence - 1), current_->salt};
   const std::size_t total = bytes + kWalRecordOverheadBytes;
   const bool buffered = options_.buffering == WalBuffering::kProcess;
   if (buffered && !buffer_.empty() && buffer_.size() + total > options_.buffer_bytes) {
     flush_locked();
   }
   if (buffered && total <= options_.buffer_bytes) {
-    buffer_.reserve(buffer_.size() + total);  // may throw before anything has changed
-    buffer_ += header;
-    for (const ByteSpan part : payload) buffer_ += as_text(part);
-    buffer_ += trailer;
-  } else {
-    std::vector<ByteSpan> parts;
-    parts.reserve(payload.size() + 2);
-    parts.push_back(as_byte_span(header));
-    parts.insert(parts.end(), payload.begin(), payload.end());
-    parts.push_back(as_byte_span(trailer));
+    put_record(buffer_, header, payload, total);
+  } else if (total <= kCopiedRecordBytes) {
+    record_.clear();
+    put_record(record_, header, payload, total);
+    const std::array<ByteSpan, 1> parts{as_byte_span(record_)};
     write_at_end(parts, total);
+  } else {
+    write_record(header, payload, total);
   }
   bytes_.fetch_add(total, std::memory_order_relaxed);
   last_.store(sequence, std::memory_order_release);
