@@ -28,6 +28,10 @@ void check_finite(const Batch& batch);
 // may be changed by another thread, and what is acknowledged must be what was checked. Throws as
 // above.
 RowFix fix_row(const Batch& batch, std::size_t index, const float* copy);
+// kInvalidInput: an update of nothing, a bad id, an id twice, metadata that is not a JSON object, a
+// component that is not finite, a moment before the epoch, more than one call takes. kDimension: a
+// dimension no database has.
+void check_updates(std::span<const Update> updates, std::size_t dim);
 // Marks the items that a later one with the same id replaces; empty when there are none. Unless it
 // is an upsert the second of two equal ids is kDuplicateId. `order`: the items in byte order of
 // their ids, as sort_ids() gives it.
@@ -38,12 +42,17 @@ std::vector<bool> check_duplicates(const Batch& batch, std::span<const std::uint
 class KeptItems {
  public:
   KeptItems(const Batch& batch, const std::vector<bool>& drop);
-  Batch batch() const { return {ids_, rows_.data(), dim_, metadata_}; }
+  Batch batch() const {
+    Batch out{ids_, rows_.data(), dim_, metadata_};
+    out.expires_at = expires_at_;
+    return out;
+  }
 
  private:
   std::size_t dim_;
   std::vector<std::string_view> ids_;
   std::vector<std::string_view> metadata_;
+  std::vector<std::int64_t> expires_at_;
   std::vector<float> rows_;
 };
 

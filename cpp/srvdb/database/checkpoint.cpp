@@ -15,11 +15,20 @@ constexpr auto kCheckpointRetry = std::chrono::seconds(5);
 // The bits of one chunk as the store keeps them: row r of the chunk is bit r % 8 of byte r / 8.
 std::string chunk_bytes(const RowBitmap& rows, std::uint32_t number) {
   std::string bytes;
-  bytes.reserve(kDeadChunkBytes);
-  const std::size_t first = std::size_t{number} * (kDeadChunkBytes / 8);
-  for (std::size_t w = 0; w < kDeadChunkBytes / 8; ++w)
-    put<std::uint64_t>(bytes, rows.word(first + w));
+  bytes.reserve(kChunkBytes);
+  const std::size_t first = std::size_t{number} * (kChunkBytes / 8);
+  for (std::size_t w = 0; w < kChunkBytes / 8; ++w) put<std::uint64_t>(bytes, rows.word(first + w));
   return bytes;
+}
+
+// Writes the chunks of the set that hold one of the rows.
+void put_chunks(MetaStore::WriteTxn& txn, RowSet set, const RowBitmap& rows,
+                const std::vector<Row>& changed) {
+  std::set<std::uint32_t> chunks;
+  for (const Row row : changed) chunks.insert(row >> RowBitmap::kChunkBits);
+  for (const std::uint32_t chunk : chunks) {
+    txn.put_chunk(set, chunk, as_byte_span(chunk_bytes(rows, chunk)));
+  }
 }
 
 }  // namespace
@@ -34,15 +43,21 @@ std::shared_ptr<const Core::Frozen> Core::freeze() {
   freezing_ = false;
   published_.notify_all();
   const std::shared_ptr<const View> view = this->view();
-  if (view->sequence == applied_) return nullptr;
+  {
+    const std::shared_lock state(state_mutex_);
+    if (view->sequence == applied_ && active_.empty()) return nullptr;
+  }
   flush_buffer();
   wal_->rotate();
   auto frozen = std::make_shared<Frozen>();
   frozen->upto = view->sequence;
   frozen->rows = view->rows;
-  frozen->id_bytes = row_files_->id_bytes();
-  frozen->retired = view->retired;
+  frozen->id_bytes = row_files_ ? row_files_->id_bytes() : 0;
   const std::unique_lock state(state_mutex_);
+  const std::shared_ptr<const View> last = this->view();  // rows may have expired meanwhile
+  frozen->gone = last->gone;
+  frozen->soft = last->soft;
+  frozen->live = last->live();
   frozen->changes = std::exchange(active_, PendingChanges());
   frozen_ = frozen;
   checkpointing_ = true;
@@ -52,33 +67,46 @@ std::shared_ptr<const Core::Frozen> Core::freeze() {
 // Rows are on disk before the transaction that publishes them commits; the disk works on them while
 // the transaction is being made.
 void Core::write_frozen(const Frozen& frozen) {
-  row_files_->start_sync();
+  if (row_files_) row_files_->start_sync();
   const std::vector<std::pair<std::string_view, Row>> sorted = frozen.changes.sorted();
   std::vector<IdRow> ids;
   ids.reserve(sorted.size());
   for (const auto& [id, row] : sorted) {
     if (row != kNoRow) ids.push_back({id, row});
   }
-  std::set<std::uint32_t> chunks;
-  for (const Row row : frozen.changes.retired()) chunks.insert(row >> RowBitmap::kChunkBits);
+  const PendingChanges& changes = frozen.changes;
   meta_->update([&](MetaStore::WriteTxn& txn) {
     txn.put_ids(ids);
     for (const auto& [id, row] : sorted) {
       if (row == kNoRow) txn.erase_id(id);
     }
-    for (const auto& [row, text] : frozen.changes.metadata_by_row()) {
-      if (!frozen.retired.test(row)) txn.put_metadata(row, text);
+    for (const auto& [row, text] : changes.metadata_by_row()) {
+      if (!frozen.gone.test(row)) txn.put_metadata(row, text);
     }
-    for (const Row row : frozen.changes.retired()) txn.erase_metadata(row);
-    for (const std::uint32_t chunk : chunks) {
-      txn.put_dead_chunk(chunk, as_byte_span(chunk_bytes(frozen.retired, chunk)));
+    for (const auto& [row, text] : changes.edited_metadata()) {
+      if (!frozen.gone.test(row)) txn.put_metadata(row, text);
     }
-    sync_rows();
+    for (const auto& [row, moment] : changes.expiry_by_row()) {
+      if (!frozen.gone.test(row)) {
+        txn.set_expiry(row, moment == 0 ? std::nullopt : std::optional(moment));
+      }
+    }
+    for (const Row row : changes.retired()) {
+      txn.erase_metadata(row);
+      txn.set_expiry(row, std::nullopt);
+    }
+    put_chunks(txn, RowSet::kGone, frozen.gone, changes.retired());
+    put_chunks(txn, RowSet::kSoft, frozen.soft, changes.soft_touched());
+    for (const auto& [sequence, entry] : changes.log()) {
+      txn.put_log(sequence, as_byte_span(entry));
+    }
+    if (changes.log_trimmed_before() > 0) txn.erase_log_before(changes.log_trimmed_before());
+    if (row_files_) sync_rows();
     MetaState state;
     state.applied_sequence = frozen.upto;
     state.published_rows = frozen.rows;
     state.id_bytes = frozen.id_bytes;
-    state.live_count = frozen.rows - frozen.retired.count();
+    state.live_count = frozen.live;
     txn.set_state(state);
   });
 }
@@ -87,7 +115,7 @@ void Core::write_frozen(const Frozen& frozen) {
 void Core::checkpoint() {
   const std::lock_guard one(checkpoint_mutex_);
   const Sequence wanted = view()->sequence;
-  while (applied_ < wanted) {
+  do {
     check_writable();
     try {
       const std::shared_ptr<const Frozen> frozen = freeze();
@@ -116,7 +144,7 @@ void Core::checkpoint() {
       published_.notify_all();
       throw;
     }
-  }
+  } while (applied_ < wanted);
 }
 
 bool Core::background_checkpoint() {
@@ -155,7 +183,7 @@ void Core::store_derived(std::uint64_t generation, std::vector<ManifestDerived> 
 void Core::optimize(std::size_t threads, const Progress& progress, Interrupt* interrupt) {
   if (options_.read_only) return;
   {
-    const std::unique_lock lock = writer_turn();
+    const std::unique_lock lock = writer_turn({});
     flush_buffer();
   }
   while (const std::shared_ptr<Indexer> indexer = this->indexer()) {
@@ -179,7 +207,7 @@ void Core::optimize(std::size_t threads, const Progress& progress, Interrupt* in
 }
 
 void Core::set_mode(Mode mode) {
-  const std::unique_lock lock = writer_turn();
+  const std::unique_lock lock = writer_turn({});
   if (mode_.load() == mode) return;
   Manifest manifest = manifest_;
   manifest.mode = stored_number(mode);

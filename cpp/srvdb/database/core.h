@@ -7,8 +7,10 @@
 //
 // Locks, in the order in which they may be taken: maintenance_mutex_, checkpoint_mutex_,
 // write_mutex_, state_mutex_, view_mutex_. The indexer has its own, taken before any of these.
-// Files: core_open.cpp (open, create, close), core_recover.cpp, core_write.cpp, checkpoint.cpp,
-// core_search.cpp, core_records.cpp (look-ups by id, stats), core_generation.cpp.
+// Files: core_open.cpp (open, create, close), core_recover.cpp, core_write.cpp (batches of rows),
+// core_change.cpp (changes of rows that exist; publishing), core_expiry.cpp, checkpoint.cpp,
+// core_search.cpp, core_records.cpp (look-ups by id, stats), core_log.cpp (the change log),
+// core_generation.cpp.
 //
 // Compaction and restoring put another generation's files in the place of the present one's:
 // switch_generation() swaps meta_, row_files_ and indexer_ while it holds every lock but
@@ -23,9 +25,10 @@
 #include <atomic>
 #include <condition_variable>
 #include <deque>
-#include <map>
+#include <limits>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <shared_mutex>
 #include <string>
 #include <string_view>
@@ -69,7 +72,11 @@ class Core final : public IndexHost {
   void close();
 
   std::size_t write(const Batch& batch, bool upsert);
-  std::size_t remove(std::span<const std::string_view> ids);
+  std::size_t update(std::span<const Update> updates, std::size_t dim);
+  // Deletes, soft-deletes or restores.
+  std::size_t change_targets(RecordType type, std::span<const std::string_view> ids);
+  // Takes a sequence for something that changes no row, so that the change log tells it.
+  Sequence log_event(LogOperation operation, std::string_view details);
   std::size_t chunk_rows(std::size_t dim) const;
   void persist();
   void optimize(std::size_t threads, const Progress& progress, Interrupt* interrupt);
@@ -79,15 +86,20 @@ class Core final : public IndexHost {
   std::vector<SearchResult> search_batch(const float* queries, std::size_t n, std::size_t dim,
                                          const SearchOptions& options, Interrupt* interrupt);
 
-  bool contains(std::string_view id) const;
-  std::optional<std::string> metadata(std::string_view id) const;
+  // Reading may note that rows have expired.
+  bool contains(std::string_view id);
+  std::optional<std::string> metadata(std::string_view id);
   std::vector<std::optional<Record>> records(std::span<const std::string_view> ids,
-                                             bool with_embedding) const;
+                                             bool with_embedding, bool include_deleted);
+  std::vector<std::string> deleted_ids();
+  std::vector<LogEntry> change_log(const LogQuery& query) const;
+  std::uint64_t trim_change_log(Sequence before);
+  Sequence change_log_at(std::int64_t time_us) const;
   std::vector<Record> scroll(std::string_view after, std::size_t limit, bool with_metadata,
-                             bool with_embedding) const;
+                             bool with_embedding);
   std::optional<std::string> hit_metadata(const View& view, Row row) const;
   std::vector<float> hit_embedding(const View& view, Row row) const;
-  std::size_t count() const { return view()->live(); }
+  std::size_t count();
   Stats stats() const;
 
   const std::string& path() const noexcept { return path_; }
@@ -101,14 +113,35 @@ class Core final : public IndexHost {
   bool is_at(const std::string& path) const;
 
  private:
-  // A batch on its way from the log to the View; borrows the caller's memory.
+  // What a change makes of one row that exists; `now` is `old` unless it gets a new vector.
+  struct UpdatedRow {
+    Row old = kNoRow;
+    Row now = kNoRow;
+    std::optional<std::string> metadata;     // to be set; carried over for a new row
+    std::optional<std::int64_t> expires_at;  // likewise
+  };
+  // A change on its way from the log to the View; borrows the caller's memory.
   struct Change {
+    RecordType type = RecordType::kAdd;
     Sequence sequence = 0;
-    std::span<const std::string_view> ids;       // added or removed
-    std::span<const std::string_view> metadata;  // empty: none
-    bool removes = false;
-    Row first_row = 0;         // of added rows, one for each id
-    std::vector<Row> retired;  // rows that stop being live
+    std::int64_t time_us = 0;
+    std::span<const std::string_view> ids;       // added or changed
+    std::span<const std::string_view> metadata;  // of added ids; empty: none
+    std::span<const std::int64_t> expires_at;    // of added ids; empty: never
+    Row first_row = 0;                           // of added rows
+    Row new_rows = 0;
+    std::vector<UpdatedRow> updated;  // kUpdate: one for each id
+    std::vector<Row> retired;         // rows that are gone now
+    std::vector<Row> soft_deleted, restored;
+    LogOperation operation = LogOperation::kAdd;  // for the change log
+    std::string details;                          // for the change log, JSON or nothing
+    bool adds() const noexcept { return type == RecordType::kAdd || type == RecordType::kUpsert; }
+  };
+  // What an id stands for.
+  struct Target {
+    std::size_t index = 0;  // into the list of ids
+    Row row = kNoRow;
+    bool soft = false;
   };
   // Pending changes on their way into the metadata store.
   struct Frozen {
@@ -116,7 +149,8 @@ class Core final : public IndexHost {
     Sequence upto = 0;
     Row rows = 0;
     std::uint64_t id_bytes = 0;
-    RowBitmap retired;
+    RowBitmap gone, soft;
+    std::size_t live = 0;
   };
 
   // While one lives no batch is taken, none is in flight, and all that was published is in the
@@ -175,9 +209,13 @@ class Core final : public IndexHost {
   MetaState read_state();
   void open_store(bool create);
   void check_stored(const OpenOptions& options) const;
-  static RowBitmap load_retired(const MetaStore::ReadTxn& store, Row rows, const std::string& path);
+  static RowBitmap load_rows(RowSet set, const MetaStore::ReadTxn& store, Row end,
+                             const std::string& path);
   void recover();
   std::string replay(const WalRecord& raw);
+  std::string replay_rows(const DecodedRecord& record, std::span<const std::string_view> ids,
+                          const Refuse& refuse);
+  std::string replay_update(const DecodedRecord& record, Change& change, const Refuse& refuse);
   void replay_inline(const InlineRows& rows, std::span<const std::string_view> ids,
                      const Refuse& refuse);
   std::string replay_direct(const DirectRows& rows, std::span<const std::string_view> ids,
@@ -199,26 +237,49 @@ class Core final : public IndexHost {
   void find_existing(std::span<const std::string_view> ids,
                      const std::function<void(std::size_t, Row)>& found) const;
   bool is_new(std::string_view id) const;
+  std::vector<Target> find_targets(std::span<const std::string_view> ids) const;
   std::vector<Row> look_up(const Batch& batch, std::span<const std::uint32_t> order,
                            bool upsert) const;
   void store_rows(const Batch& batch, RecordBuilder& record);
   std::vector<RowFix> write_direct(const Batch& batch);
   void forget_rows(std::span<const std::string_view> ids);
-  Sequence log(RecordType type, RecordBuilder& record);
+  void log(Change& change, RecordBuilder& record);
   void finish(Change& change, std::unique_lock<std::mutex>& lock);
   void end_of_flight();
-  void publish(const Change& change);
   void show_rows(std::shared_ptr<RowBuffer> buffer);
   void flush_buffer();
   void sync_rows();
   std::size_t buffer_capacity() const;
-  std::unique_lock<std::mutex> writer_turn();
+  std::unique_lock<std::mutex> writer_turn(std::span<const std::string_view> ids);
+  bool is_in_flight(std::span<const std::string_view> ids) const;
   void fail(const std::string& why);
   // Runs a step that writes to files; fails the core when that fails for want of anything but room.
   template <typename Step>
   auto writing(Step&& step);
   template <typename ChangeView>
   void update_view(ChangeView&& change);
+
+  // core_change.cpp
+  Change target_change(RecordType type, std::span<const std::string_view> ids,
+                       std::vector<std::string_view>& targets) const;
+  static std::string update_details(std::span<const Update> updates);
+  Change update_change(std::span<const Update> updates) const;
+  void carry_over(Change& change, std::span<const Update> updates) const;
+  void publish(const Change& change);
+  void put_pending(const Change& change);
+  void show(const Change& change);
+
+  // core_log.cpp
+  std::uint64_t count_log_before(Sequence before) const;
+
+  // core_expiry.cpp; state_mutex_ is held, but for the first
+  void expire_due();
+  void watch_expiry(const Change& change);
+  void watch_expiry(Row row, std::int64_t expires_at);
+  void load_due(const MetaStore::ReadTxn& store);
+  std::int64_t expiry_of(const MetaStore::ReadTxn& store, Row row) const;
+  void expire(const std::vector<Row>& rows);
+  void set_next_due();
 
   // checkpoint.cpp
   void checkpoint();
@@ -242,6 +303,8 @@ class Core final : public IndexHost {
 
   // core_records.cpp; state_mutex_ is held
   std::optional<Row> find_row(const MetaStore::ReadTxn& store, std::string_view id) const;
+  Record read_record(const MetaStore::ReadTxn& store, const View& view, std::string_view id,
+                     Row row, bool with_metadata, bool with_embedding) const;
   std::string metadata_of(const MetaStore::ReadTxn& store, Row row) const;
 
   const std::string path_;
@@ -266,7 +329,7 @@ class Core final : public IndexHost {
   std::shared_ptr<RowBuffer> buffer_;
   Row next_row_ = 0;               // rows reserved, published or not
   std::deque<Change*> in_flight_;  // logged, not yet synced, in sequence order ("disk" only)
-  std::map<std::string, Row, std::less<>> in_flight_ids_;  // newest state of their ids
+  std::set<std::string, std::less<>> in_flight_ids_;  // what they change
   std::condition_variable published_;  // in_flight_ became shorter, or a checkpoint ended
   bool freezing_ = false;              // a checkpoint waits for in_flight_ to empty: no new batches
   bool held_ = false;                  // a Standstill: no new batches
@@ -275,6 +338,9 @@ class Core final : public IndexHost {
   mutable std::shared_mutex state_mutex_;  // guards what follows; Views are swapped under it too
   PendingChanges active_;
   std::shared_ptr<const Frozen> frozen_;
+  std::set<std::pair<std::int64_t, Row>> due_;  // what expires up to due_until_, in order
+  std::pair<std::int64_t, Row> due_until_{-1, 0};
+  std::atomic<std::int64_t> next_due_{-1};  // milliseconds; before the first look: at once
 
   mutable std::mutex view_mutex_;
   std::shared_ptr<const View> view_;  // guarded by view_mutex_

@@ -29,7 +29,9 @@ std::shared_ptr<View> Core::make_view(const Manifest& manifest, const MetaStore:
   view->generation = manifest.generation;
   view->sequence = state.applied_sequence;
   view->rows = state.published_rows;
-  view->retired = load_retired(store, state.published_rows, path);
+  view->gone = load_rows(RowSet::kGone, store, state.published_rows, path);
+  view->soft = load_rows(RowSet::kSoft, store, state.published_rows, path);
+  view->hidden = view->gone.with_rows(view->soft.rows());
   view->index = std::make_shared<const IndexView>();
   if (rows != nullptr) view->file = std::make_shared<const FileRows>(rows->view());
   if (view->live() != state.live_count) {
@@ -140,6 +142,10 @@ void Core::switch_generation(const Standstill&, NextGeneration next) {
     next_row_ = state.published_rows;
     applied_ = state.applied_sequence;
     applied_rows_ = state.published_rows;
+    active_ = PendingChanges();  // rows that expired meanwhile, by their old numbers
+    due_.clear();
+    due_until_ = {-1, 0};
+    next_due_ = -1;
     const std::lock_guard view_lock(view_mutex_);
     view_ = shown;
     indexer_.swap(indexer);

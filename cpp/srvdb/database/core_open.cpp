@@ -246,7 +246,8 @@ bool Core::is_at(const std::string& path) const {
 }
 
 // `path`: of the metadata store, for messages.
-RowBitmap Core::load_retired(const MetaStore::ReadTxn& store, Row end, const std::string& path) {
+RowBitmap Core::load_rows(RowSet set, const MetaStore::ReadTxn& store, Row end,
+                          const std::string& path) {
   std::vector<Row> rows;
   const auto collect = [&](std::uint32_t number, ByteSpan bits) {
     for (std::size_t w = 0; w < bits.size() / 8; ++w) {
@@ -257,11 +258,12 @@ RowBitmap Core::load_retired(const MetaStore::ReadTxn& store, Row end, const std
       }
     }
   };
-  store.for_each_dead_chunk(collect);
+  store.for_each_chunk(set, collect);
   for (const Row row : rows) {
     if (row < end) continue;
-    throw Error(ErrorCode::kCorruption, path + ": row " + std::to_string(row) + " is retired, of " +
-                                            std::to_string(end) + " rows");
+    throw Error(ErrorCode::kCorruption, path + ": row " + std::to_string(row) +
+                                            " is marked as deleted, of " + std::to_string(end) +
+                                            " rows");
   }
   return RowBitmap().with_rows(rows);
 }

@@ -50,43 +50,72 @@ std::string Core::metadata_of(const MetaStore::ReadTxn& store, Row row) const {
   return std::string(text.value_or(kNoMetadata));
 }
 
-bool Core::contains(std::string_view id) const {
-  const std::shared_lock state(state_mutex_);
-  return with_store(
-      [&](const MetaStore::ReadTxn& store) { return find_row(store, id).has_value(); });
+Record Core::read_record(const MetaStore::ReadTxn& store, const View& view, std::string_view id,
+                         Row row, bool with_metadata, bool with_embedding) const {
+  Record record;
+  record.id = id;
+  if (with_metadata) record.metadata = metadata_of(store, row);
+  if (with_embedding) record.embedding = copy_row(view, row);
+  record.expires_at = expiry_of(store, row);
+  record.deleted = view.soft.test(row);
+  return record;
 }
 
-std::optional<std::string> Core::metadata(std::string_view id) const {
+bool Core::contains(std::string_view id) {
+  expire_due();
+  const std::shared_lock state(state_mutex_);
+  return with_store([&](const MetaStore::ReadTxn& store) {
+    const std::optional<Row> row = find_row(store, id);
+    return row && !view()->soft.test(*row);
+  });
+}
+
+std::optional<std::string> Core::metadata(std::string_view id) {
+  expire_due();
   const std::shared_lock state(state_mutex_);
   return with_store([&](const MetaStore::ReadTxn& store) -> std::optional<std::string> {
     const std::optional<Row> row = find_row(store, id);
-    if (!row) return std::nullopt;
+    if (!row || view()->soft.test(*row)) return std::nullopt;
     return metadata_of(store, *row);
   });
 }
 
 std::vector<std::optional<Record>> Core::records(std::span<const std::string_view> ids,
-                                                 bool with_embedding) const {
+                                                 bool with_embedding, bool include_deleted) {
+  expire_due();
   std::vector<std::optional<Record>> out(ids.size());
   const std::shared_lock state(state_mutex_);
   const std::shared_ptr<const View> view = this->view();
   with_store([&](const MetaStore::ReadTxn& store) {
     for (std::size_t i = 0; i < ids.size(); ++i) {
       const std::optional<Row> row = find_row(store, ids[i]);
-      if (!row) continue;
-      Record record{std::string(ids[i]), metadata_of(store, *row), {}};
-      if (with_embedding) record.embedding = copy_row(*view, *row);
-      out[i] = std::move(record);
+      if (!row || (!include_deleted && view->soft.test(*row))) continue;
+      out[i] = read_record(store, *view, ids[i], *row, true, with_embedding);
     }
   });
   return out;
 }
 
+std::vector<std::string> Core::deleted_ids() {
+  expire_due();
+  const std::shared_ptr<const View> view = this->view();
+  std::vector<std::string> out;
+  for (const Row row : view->soft.rows()) out.emplace_back(view->id(row));
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+std::size_t Core::count() {
+  expire_due();
+  return view()->live();
+}
+
 // The store's ids and the pending ones are two sorted lists; the newer word on an id wins.
 std::vector<Record> Core::scroll(std::string_view after, std::size_t limit, bool with_metadata,
-                                 bool with_embedding) const {
+                                 bool with_embedding) {
   std::vector<Record> out;
   if (limit == 0) return out;
+  expire_due();
   const std::shared_lock state(state_mutex_);
   const std::shared_ptr<const View> view = this->view();
   std::vector<std::pair<std::string_view, Row>> pending;
@@ -100,10 +129,8 @@ std::vector<Record> Core::scroll(std::string_view after, std::size_t limit, bool
                 pending.end());
   with_store([&](const MetaStore::ReadTxn& store) {
     const auto take = [&](std::string_view id, Row row) {
-      Record record{std::string(id), {}, {}};
-      if (with_metadata) record.metadata = metadata_of(store, row);
-      if (with_embedding) record.embedding = copy_row(*view, row);
-      out.push_back(std::move(record));
+      if (view->soft.test(row)) return;
+      out.push_back(read_record(store, *view, id, row, with_metadata, with_embedding));
     };
     auto next = pending.begin();
     std::string cursor(after);
@@ -137,7 +164,7 @@ std::optional<std::string> Core::hit_metadata(const View& view, Row row) const {
   const std::shared_ptr<const View> now = this->view();
   return with_store([&](const MetaStore::ReadTxn& store) -> std::optional<std::string> {
     if (now->generation == view.generation) {
-      if (now->retired.test(row)) return std::nullopt;
+      if (now->gone.test(row)) return std::nullopt;
       return metadata_of(store, row);
     }
     const std::optional<Row> moved = find_row(store, view.id(row));  // rows have other numbers now
@@ -169,6 +196,8 @@ Stats Core::stats() const {
   out.checkpointed = applied_;
   out.rows = view->rows;
   out.live = view->live();
+  out.soft_deleted = view->soft.count();
+  out.gone = view->gone.count();
   out.buffered_rows = view->rows - view->file_rows();
   out.coded_rows = std::min(view->index->coded(), view->rows);
   out.linked_rows = std::min(view->index->linked(), view->rows);

@@ -62,42 +62,100 @@ void Core::recover() {
 // Applies one record; says what is wrong when its direct rows are not what was logged.
 std::string Core::replay(const WalRecord& raw) {
   const DecodedRecord record = decode_record(raw.payload);
-  Change change;
-  change.sequence = raw.sequence;
-  change.first_row = next_row_;
   const auto refuse = [&](const std::string& why) {
     throw Error(ErrorCode::kCorruption,
                 path_ + "/wal: record " + std::to_string(raw.sequence) + " " + why);
   };
-  std::vector<std::string_view> texts;
-  if (!row_files_) refuse("comes before the database has a dimension");
-  if (raw.type == static_cast<std::uint8_t>(RecordType::kDelete)) {
-    change.ids = record.targets;
-    change.removes = true;
-  } else if (raw.type == static_cast<std::uint8_t>(RecordType::kAdd)) {
-    change.ids = record.ids;
-    for (const auto& text : record.metadata) texts.push_back(text.value_or(std::string_view()));
-    if (!texts.empty() && texts.size() != record.ids.size()) refuse("has a wrong number of texts");
-    change.metadata = texts;
-    if (record.rows.size() + record.direct_rows.size() != 1) refuse("must have one list of rows");
-    if (!record.rows.empty()) {
-      replay_inline(record.rows[0], record.ids, refuse);
-    } else if (std::string bad = replay_direct(record.direct_rows[0], record.ids, refuse);
-               !bad.empty()) {
-      return bad;
+  Change change;
+  change.type = static_cast<RecordType>(raw.type);
+  change.first_row = next_row_;
+  std::vector<std::string_view> texts;  // what the change borrows
+  std::vector<std::string_view> targets;
+  switch (change.type) {
+    case RecordType::kAdd:
+    case RecordType::kUpsert: {
+      const std::size_t n = record.ids.size();
+      change.ids = record.ids;
+      change.new_rows = static_cast<Row>(n);
+      for (const auto& text : record.metadata) texts.push_back(text.value_or(std::string_view()));
+      if (!texts.empty() && texts.size() != n) refuse("has a wrong number of texts");
+      if (!record.expiry.empty() && record.expiry.size() != n) refuse("has too few moments");
+      change.metadata = texts;
+      change.expires_at = record.expiry;
+      std::string bad = replay_rows(record, record.ids, refuse);
+      if (!bad.empty()) return bad;
+      find_existing(change.ids, [&](std::size_t, Row row) { change.retired.push_back(row); });
+      break;
     }
-    next_row_ += static_cast<Row>(record.ids.size());
-  } else {
-    throw Error(ErrorCode::kVersion, path_ + "/wal: record " + std::to_string(raw.sequence) +
-                                         " is of type " + std::to_string(raw.type) +
-                                         ", which this version does not know");
+    case RecordType::kDelete:
+    case RecordType::kSoftDelete:
+    case RecordType::kRestore:
+      change = target_change(change.type, record.targets, targets);
+      break;
+    case RecordType::kUpdate: {
+      std::string bad = replay_update(record, change, refuse);
+      if (!bad.empty()) return bad;
+      break;
+    }
+    case RecordType::kEvent:
+      if (!record.event) refuse("is an event without a description");
+      change.operation = static_cast<LogOperation>(record.event->operation);
+      change.details = record.event->details;
+      break;
+    default:
+      throw Error(ErrorCode::kVersion, path_ + "/wal: record " + std::to_string(raw.sequence) +
+                                           " is of type " + std::to_string(raw.type) +
+                                           ", which this version does not know");
   }
-  find_existing(change.ids, [&](std::size_t, Row row) { change.retired.push_back(row); });
+  if (change.type != RecordType::kEvent) change.operation = static_cast<LogOperation>(change.type);
+  change.sequence = raw.sequence;
+  change.time_us = record.time_us;
   std::sort(change.retired.begin(), change.retired.end());
   change.retired.erase(std::unique(change.retired.begin(), change.retired.end()),
                        change.retired.end());
+  next_row_ += change.new_rows;
   publish(change);
   return {};
+}
+
+std::string Core::replay_rows(const DecodedRecord& record, std::span<const std::string_view> ids,
+                              const Refuse& refuse) {
+  if (!row_files_) refuse("comes before the database has a dimension");
+  if (record.rows.size() + record.direct_rows.size() != 1) refuse("must have one list of rows");
+  if (!record.direct_rows.empty()) return replay_direct(record.direct_rows[0], ids, refuse);
+  replay_inline(record.rows[0], ids, refuse);
+  return {};
+}
+
+std::string Core::replay_update(const DecodedRecord& record, Change& change, const Refuse& refuse) {
+  const std::size_t n = record.targets.size();
+  const auto fits = [n](std::size_t size) { return size == 0 || size == n; };
+  if (!fits(record.metadata.size()) || !fits(record.expiry.size()) ||
+      !fits(record.row_mask.size())) {
+    refuse("has lists of different lengths");
+  }
+  static constexpr float kSomeRow = 0;  // the vectors come with the record, not with the update
+  std::vector<Update> updates(n);
+  std::vector<std::string_view> row_ids;
+  for (std::size_t i = 0; i < n; ++i) {
+    updates[i].id = record.targets[i];
+    if (!record.metadata.empty()) updates[i].metadata = record.metadata[i];
+    if (!record.expiry.empty() && record.expiry[i] != kUnchangedExpiry) {
+      updates[i].expires_at = record.expiry[i];
+    }
+    if (record.row_mask.empty() || !record.row_mask[i]) continue;
+    updates[i].row = &kSomeRow;
+    row_ids.push_back(record.targets[i]);
+  }
+  try {
+    change = update_change(updates);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kNotFound) throw;
+    refuse("changes rows that are not there");
+  }
+  change.ids = record.targets;
+  change.details = update_details(updates);
+  return row_ids.empty() ? std::string() : replay_rows(record, row_ids, refuse);
 }
 
 void Core::replay_inline(const InlineRows& rows, std::span<const std::string_view> ids,

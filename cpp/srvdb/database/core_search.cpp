@@ -26,7 +26,8 @@ SearchOptions bounded(const View& view, SearchOptions options) {
 FlatOptions flat_options(const View& view, const SearchOptions& options, Interrupt* interrupt) {
   FlatOptions out;
   out.k = options.k;
-  out.excluded = view.retired.empty() ? nullptr : &view.retired;
+  const RowBitmap& excluded = options.include_deleted ? view.gone : view.hidden;
+  out.excluded = excluded.empty() ? nullptr : &excluded;
   out.interrupt = interrupt;
   return out;
 }
@@ -159,19 +160,21 @@ SearchResult Core::finish_search(std::shared_ptr<const View> view,
 }
 
 SearchResult Core::search(const float* query, std::size_t dim, const SearchOptions& options) {
+  expire_due();
   std::shared_ptr<const View> view = this->view();
   check_query(*view, query, 1, dim, options);
-  if (view->live() == 0) return {{}, std::move(view)};
+  if (view->visible(options.include_deleted) == 0) return {{}, std::move(view)};
   const std::vector<ScoredRow> rows = search_rows(*view, query, bounded(*view, options), nullptr);
   return finish_search(std::move(view), rows);
 }
 
 std::vector<SearchResult> Core::search_batch(const float* queries, std::size_t n, std::size_t dim,
                                              const SearchOptions& options, Interrupt* interrupt) {
+  expire_due();
   const std::shared_ptr<const View> view = this->view();
   check_query(*view, queries, n, dim, options);
   std::vector<SearchResult> out(n);
-  if (view->live() == 0) {
+  if (view->visible(options.include_deleted) == 0) {
     for (SearchResult& result : out) result.view = view;
     return out;
   }

@@ -5,6 +5,7 @@
 #include <memory>
 #include <utility>
 
+#include "srvdb/base/clock.h"
 #include "srvdb/base/error.h"
 #include "srvdb/database/batch_check.h"
 #include "srvdb/database/core.h"
@@ -17,7 +18,6 @@ constexpr std::size_t kDirectBytes = 1u << 20;    // batches from here on go str
 constexpr std::size_t kPendingIds = 128u << 10;   // a checkpoint is due at so many pending ids,
 constexpr std::size_t kPendingBytes = 12u << 20;  // or at so many bytes of ids and metadata,
 constexpr std::uint64_t kCheckpointLogBytes = 64u << 20;  // or of log
-constexpr auto kCheckpointIdle = std::chrono::milliseconds(1000);
 constexpr std::size_t kBufferedIdBytes = 40;  // what the append buffer is taken to hold for an id
 
 std::uint64_t total_bytes(std::span<const std::string_view> texts) {
@@ -49,19 +49,17 @@ std::size_t Core::chunk_rows(std::size_t dim) const {
 // ---- look-ups under the write lock -------------------------------------------------------------
 
 std::optional<Row> Core::find_pending(std::string_view id) const {
-  if (!in_flight_ids_.empty()) {
-    if (const auto at = in_flight_ids_.find(id); at != in_flight_ids_.end()) return at->second;
-  }
   if (const auto row = active_.find(id)) return row;
   return frozen_ ? frozen_->changes.find(id) : std::nullopt;
 }
 
-// Calls found(index, row) for each of the ids that exists, in no particular order. Only the writer
-// changes the pending sides, and it is the one that asks: the write lock is enough.
+// Calls found(index, row) for each of the ids that exists, in no particular order. None of them is
+// in flight (writer_turn).
 void Core::find_existing(std::span<const std::string_view> ids,
                          const std::function<void(std::size_t, Row)>& found) const {
+  const std::shared_lock state(state_mutex_);
   const bool store_has_ids = applied_ > 0;
-  const bool anything_pending = !active_.empty() || frozen_ || !in_flight_ids_.empty();
+  const bool anything_pending = !active_.empty() || frozen_;
   std::vector<std::string_view> unknown;
   std::vector<std::uint32_t> index;
   for (std::size_t i = 0; i < ids.size() && (anything_pending || store_has_ids); ++i) {
@@ -84,9 +82,26 @@ void Core::find_existing(std::span<const std::string_view> ids,
 
 // Whether no row has the id.
 bool Core::is_new(std::string_view id) const {
+  const std::shared_lock state(state_mutex_);
   if (const auto row = find_pending(id)) return *row == kNoRow;
   if (applied_ == 0) return true;
   return with_store([&](const MetaStore::ReadTxn& store) { return !store.find_id(id); });
+}
+
+// The ids that exist, in order of their rows, each row once.
+std::vector<Core::Target> Core::find_targets(std::span<const std::string_view> ids) const {
+  const std::shared_ptr<const View> view = this->view();
+  std::vector<Target> out;
+  find_existing(ids, [&](std::size_t i, Row row) {
+    out.push_back({i, row, !view->soft.empty() && view->soft.test(row)});
+  });
+  std::sort(out.begin(), out.end(), [](const Target& a, const Target& b) {
+    return a.row != b.row ? a.row < b.row : a.index < b.index;
+  });
+  out.erase(std::unique(out.begin(), out.end(),
+                        [](const Target& a, const Target& b) { return a.row == b.row; }),
+            out.end());  // an id given twice
+  return out;
 }
 
 // Rows that the batch replaces; refuses ids that exist unless it is an upsert.
@@ -96,17 +111,23 @@ std::vector<Row> Core::look_up(const Batch& batch, std::span<const std::uint32_t
   if (batch.ids.size() == 1 && is_new(batch.ids[0])) return {};
   std::vector<Row> replaced;
   std::size_t first = batch.ids.size();
+  Row first_row = kNoRow;
   std::vector<std::string_view> sorted;
   sorted.reserve(order.size());
   for (const std::uint32_t i : order) sorted.push_back(batch.ids[i]);
   find_existing(sorted, [&](std::size_t i, Row row) {
-    first = std::min<std::size_t>(first, order[i]);
+    if (order[i] < first) {
+      first = order[i];
+      first_row = row;
+    }
     replaced.push_back(row);
   });
   if (!upsert && !replaced.empty()) {
-    throw Error(ErrorCode::kDuplicateId, item_prefix(batch, first) + "id " +
-                                             quoted(batch.ids[first]) +
-                                             " already exists (upsert replaces)");
+    const bool soft = view()->soft.test(first_row);
+    throw Error(ErrorCode::kDuplicateId,
+                item_prefix(batch, first) + "id " + quoted(batch.ids[first]) +
+                    (soft ? " is soft-deleted (restore brings it back, upsert replaces it)"
+                          : " already exists (upsert replaces)"));
   }
   return replaced;
 }
@@ -131,7 +152,8 @@ std::size_t Core::write(const Batch& batch, bool upsert) {
 std::size_t Core::write_distinct(const Batch& batch, std::span<const std::uint32_t> order,
                                  bool upsert) {
   const std::size_t n = batch.ids.size();
-  std::unique_lock lock = writer_turn();
+  expire_due();
+  std::unique_lock lock = writer_turn(batch.ids);
   if (manifest_.spaces[0].dimension == 0) check_finite(batch);  // before it fixes the dimension
   set_dimension(batch.dim);
   Change change;
@@ -140,15 +162,19 @@ std::size_t Core::write_distinct(const Batch& batch, std::span<const std::uint32
     throw Error(ErrorCode::kInvalidInput, "a database holds at most " + std::to_string(kMaxRows) +
                                               " rows, live and replaced ones together");
   }
+  change.type = upsert ? RecordType::kUpsert : RecordType::kAdd;
   change.ids = batch.ids;
   change.metadata = batch.metadata;
+  change.expires_at = batch.expires_at;
   change.first_row = next_row_;
+  change.new_rows = static_cast<Row>(n);
   RecordBuilder record;
   record.ids(batch.ids);
   if (!batch.metadata.empty()) record.metadata(batch.metadata);
+  if (!batch.expires_at.empty()) record.expiry(batch.expires_at);
   try {
     store_rows(batch, record);
-    change.sequence = log(RecordType::kAdd, record);
+    log(change, record);
   } catch (...) {
     forget_rows(batch.ids);
     throw;
@@ -156,39 +182,6 @@ std::size_t Core::write_distinct(const Batch& batch, std::span<const std::uint32
   next_row_ += static_cast<Row>(n);
   finish(change, lock);
   return n;
-}
-
-std::size_t Core::remove(std::span<const std::string_view> ids) {
-  if (ids.size() > kMaxBatchRows) {
-    throw Error(ErrorCode::kInvalidInput, "one call removes at most " +
-                                              std::to_string(kMaxBatchRows) + " ids, got " +
-                                              std::to_string(ids.size()));
-  }
-  if (ids.empty()) return 0;
-  std::unique_lock lock = writer_turn();
-  std::vector<std::pair<std::size_t, Row>> existing;
-  find_existing(ids, [&](std::size_t i, Row row) { existing.emplace_back(i, row); });
-  std::sort(existing.begin(), existing.end(), [&](const auto& a, const auto& b) {
-    return a.second != b.second ? a.second < b.second : a.first < b.first;
-  });
-  existing.erase(std::unique(existing.begin(), existing.end(),
-                             [](const auto& a, const auto& b) { return a.second == b.second; }),
-                 existing.end());  // an id given twice
-  if (existing.empty()) return 0;
-  std::vector<std::string_view> targets;
-  Change change;
-  for (const auto& [i, row] : existing) {
-    targets.push_back(ids[i]);
-    change.retired.push_back(row);
-  }
-  change.ids = targets;
-  change.removes = true;
-  change.first_row = next_row_;
-  RecordBuilder record;
-  record.targets(targets);
-  change.sequence = log(RecordType::kDelete, record);
-  finish(change, lock);
-  return targets.size();
 }
 
 // Fixes the dimension with the first batch: files first, then the manifest that names it.
@@ -299,9 +292,13 @@ void Core::forget_rows(std::span<const std::string_view> ids) {
   }
 }
 
-Sequence Core::log(RecordType type, RecordBuilder& record) {
+// Appends the record; the change gets its time and sequence.
+void Core::log(Change& change, RecordBuilder& record) {
+  change.time_us = now_us();
+  if (change.type != RecordType::kEvent) change.operation = static_cast<LogOperation>(change.type);
+  record.time(change.time_us);
   try {
-    return wal_->append(static_cast<std::uint8_t>(type), record.parts());
+    change.sequence = wal_->append(static_cast<std::uint8_t>(change.type), record.parts());
   } catch (const Error& error) {
     if (wal_->poisoned()) fail(error.what());
     throw;
@@ -317,10 +314,7 @@ void Core::finish(Change& change, std::unique_lock<std::mutex>& lock) {
       return;
     }
     in_flight_.push_back(&change);
-    for (std::size_t i = 0; i < change.ids.size(); ++i) {
-      in_flight_ids_[std::string(change.ids[i])] =
-          change.removes ? kNoRow : change.first_row + static_cast<Row>(i);
-    }
+    for (const std::string_view id : change.ids) in_flight_ids_.emplace(id);
     lock.unlock();
     wal_->sync(change.sequence);  // shared with everybody who waits at the time
     lock.lock();
@@ -346,41 +340,10 @@ void Core::end_of_flight() {
   published_.notify_all();
 }
 
-void Core::publish(const Change& change) {
-  bool first_pending = false;
-  {
-    const std::unique_lock state(state_mutex_);
-    first_pending = active_.empty();
-    active_.reserve(change.ids.size());
-    for (std::size_t i = 0; i < change.ids.size(); ++i) {
-      if (change.removes) {
-        active_.erase(change.ids[i]);
-      } else {
-        active_.put(change.ids[i], change.first_row + static_cast<Row>(i),
-                    change.metadata.empty() ? std::string_view() : change.metadata[i]);
-      }
-    }
-    for (const Row row : change.retired) active_.retire(row);
-    const auto show = [&](View& view) noexcept {
-      view.sequence = change.sequence;
-      if (!change.removes) view.rows = change.first_row + static_cast<Row>(change.ids.size());
-    };
-    if (change.retired.empty()) {
-      update_view(show);
-    } else {
-      update_view([&](View& view) {
-        show(view);
-        view.retired = view.retired.with_rows(change.retired);
-      });
-    }
-  }
-  if (!wal_) return;  // replaying: the checkpoint comes at the end
-  if (change.first_row < row_files_->rows()) index_job_->wake();  // only now may they be linked
-  if (pending_is_full()) {
-    checkpoint_job_->wake();
-  } else if (first_pending) {
-    checkpoint_job_->wake_after(kCheckpointIdle);
-  }
+bool Core::is_in_flight(std::span<const std::string_view> ids) const {
+  if (in_flight_ids_.empty()) return false;
+  return std::any_of(ids.begin(), ids.end(),
+                     [&](std::string_view id) { return in_flight_ids_.contains(id); });
 }
 
 // ---- rows on their way to the files ------------------------------------------------------------
@@ -425,18 +388,22 @@ void Core::sync_rows() {
 }
 
 bool Core::pending_is_full() const {
+  const std::shared_lock state(state_mutex_);
   return active_.size() >= kPendingIds || active_.memory_bytes() >= kPendingBytes ||
          wal_->segment_bytes() >= kCheckpointLogBytes;
 }
 
 // The write lock, once there is room: when one side waits to be written out and the other is full
 // as well, the writer waits for the checkpoint, so that memory stays bounded. A checkpoint that
-// failed is tried again here, so that the caller learns why.
-std::unique_lock<std::mutex> Core::writer_turn() {
+// failed is tried again here, so that the caller learns why. Ids that somebody else is changing at
+// the moment are waited for: from then on look-ups tell what they are.
+std::unique_lock<std::mutex> Core::writer_turn(std::span<const std::string_view> ids) {
   std::unique_lock lock(write_mutex_);
-  check_writable();
-  while (held_ || freezing_ || (frozen_ && pending_is_full())) {
-    if (checkpoint_failed_) {
+  for (;;) {
+    check_writable();
+    const bool full = frozen_ && pending_is_full();
+    if (!held_ && !freezing_ && !full && !is_in_flight(ids)) return lock;
+    if (full && checkpoint_failed_) {
       lock.unlock();
       checkpoint();
       lock.lock();
@@ -445,7 +412,6 @@ std::unique_lock<std::mutex> Core::writer_turn() {
     }
     check_writable();
   }
-  return lock;
 }
 
 }  // namespace srvdb

@@ -84,7 +84,35 @@ std::size_t Database::upsert(const Batch& batch) {
 }
 
 std::size_t Database::remove(std::span<const std::string_view> ids) {
-  return Call(*handle_, true)->remove(ids);
+  return Call(*handle_, true)->change_targets(RecordType::kDelete, ids);
+}
+
+std::size_t Database::update(std::span<const Update> updates, std::size_t dim) {
+  return Call(*handle_, true)->update(updates, dim);
+}
+
+std::size_t Database::soft_delete(std::span<const std::string_view> ids) {
+  return Call(*handle_, true)->change_targets(RecordType::kSoftDelete, ids);
+}
+
+std::size_t Database::restore(std::span<const std::string_view> ids) {
+  return Call(*handle_, true)->change_targets(RecordType::kRestore, ids);
+}
+
+std::vector<std::string> Database::deleted_ids() const {
+  return Call(*handle_)->deleted_ids();
+}
+
+std::vector<LogEntry> Database::change_log(const LogQuery& query) const {
+  return Call(*handle_)->change_log(query);
+}
+
+std::uint64_t Database::trim_change_log(Sequence before) {
+  return Call(*handle_, true)->trim_change_log(before);
+}
+
+Sequence Database::change_log_at(std::int64_t time_us) const {
+  return Call(*handle_)->change_log_at(time_us);
 }
 
 std::size_t Database::chunk_rows(std::size_t dim) const {
@@ -113,8 +141,9 @@ std::optional<std::string> Database::metadata(std::string_view id) const {
 }
 
 std::vector<std::optional<Record>> Database::records(std::span<const std::string_view> ids,
-                                                     bool with_embedding) const {
-  return Call(*handle_)->records(ids, with_embedding);
+                                                     bool with_embedding,
+                                                     bool include_deleted) const {
+  return Call(*handle_)->records(ids, with_embedding, include_deleted);
 }
 
 std::vector<Record> Database::scroll(std::string_view after, std::size_t limit, bool with_metadata,

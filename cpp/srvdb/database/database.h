@@ -28,6 +28,7 @@
 
 #include "srvdb/base/interrupt.h"
 #include "srvdb/base/types.h"
+#include "srvdb/database/change_log.h"
 #include "srvdb/database/options.h"
 
 namespace srvdb {
@@ -46,13 +47,24 @@ struct Batch {
       0;  // number of ids[0] in messages, for callers that cut up a larger input
   bool metadata_is_valid =
       false;  // the caller made the text itself: size is checked, syntax is not
+  std::span<const std::int64_t> expires_at =
+      {};  // n moments, milliseconds since the epoch (0: never), or empty: never
+};
+
+// What is to be changed of one row; at least one thing. The memory stays the caller's.
+struct Update {
+  std::string_view id;
+  const float* row = nullptr;                     // dim floats, finite; null: stays
+  std::optional<std::string_view> metadata = {};  // takes the place of all of it
+  std::optional<std::int64_t> expires_at = {};    // milliseconds since the epoch, 0: never
 };
 
 struct SearchOptions {
-  std::size_t k = 10;       // >= 1
-  std::uint32_t ef = 0;     // 0: the handle's; more walks further and finds more
-  bool exact = false;       // compare with every row, whatever the mode
-  std::size_t threads = 1;  // search_batch only; 0: all processors
+  std::size_t k = 10;            // >= 1
+  std::uint32_t ef = 0;          // 0: the handle's; more walks further and finds more
+  bool exact = false;            // compare with every row, whatever the mode
+  bool include_deleted = false;  // soft-deleted rows too
+  std::size_t threads = 1;       // search_batch only; 0: all processors
 };
 
 struct Hit {
@@ -71,6 +83,8 @@ struct Record {
   std::string id;
   std::string metadata;          // JSON object text
   std::vector<float> embedding;  // empty unless asked for
+  std::int64_t expires_at = 0;   // milliseconds since the epoch; 0: never
+  bool deleted = false;          // soft-deleted
 };
 
 // done and total are rows; called from the thread that called, between pieces of work.
@@ -88,13 +102,25 @@ class Database {
   Database& operator=(const Database&) = delete;
 
   // Writes. At most kMaxBatchRows rows and kMaxBatchBytes bytes a call (kInvalidInput beyond).
-  // add: kDuplicateId when an id exists, or stands twice in the batch. Returns rows written.
+  // add: kDuplicateId when an id exists (soft-deleted ones do), or stands twice in the batch.
+  // Returns rows written.
   std::size_t add(const Batch& batch);
   // upsert: replaces what exists; of several equal ids in the batch the last wins. Returns rows
   // written.
   std::size_t upsert(const Batch& batch);
-  // Removes for good; unknown ids are ignored. Returns how many it removed.
+  // Removes for good, soft-deleted rows too; unknown ids are ignored. Returns how many it removed.
   std::size_t remove(std::span<const std::string_view> ids);
+  // Changes rows that exist, all of them or none. A new vector is a new row with the old one's
+  // metadata and expiry unless these are given; without one only the metadata store is written.
+  // kNotFound lists the ids that are unknown or soft-deleted; kDimension. Returns rows changed.
+  std::size_t update(std::span<const Update> updates, std::size_t dim);
+  // Hides rows from searches and look-ups until they are restored; returns how many were hidden.
+  // Ids that are unknown or soft-deleted already are ignored.
+  std::size_t soft_delete(std::span<const std::string_view> ids);
+  // Shows soft-deleted rows again; other ids are ignored. Returns how many came back.
+  std::size_t restore(std::span<const std::string_view> ids);
+  // Ids of the soft-deleted rows, in id order.
+  std::vector<std::string> deleted_ids() const;
   // Rows that fit one atomic batch of this dimension, for callers that cut a large input into
   // chunks.
   std::size_t chunk_rows(std::size_t dim) const;
@@ -111,8 +137,10 @@ class Database {
   // Metadata text, "{}" when none was given; nullopt when the id is unknown.
   std::optional<std::string> metadata(std::string_view id) const;
   // One entry for each id, in order; nullopt where unknown.
+  // Soft-deleted rows only when asked for.
   std::vector<std::optional<Record>> records(std::span<const std::string_view> ids,
-                                             bool with_embedding) const;
+                                             bool with_embedding,
+                                             bool include_deleted = false) const;
   // Up to `limit` records with id > after, in id order (byte order of UTF-8, which is code point
   // order).
   std::vector<Record> scroll(std::string_view after, std::size_t limit, bool with_metadata,
@@ -121,6 +149,13 @@ class Database {
   std::optional<std::string> hit_metadata(const View& view, Row row) const;
   std::vector<float> hit_embedding(const View& view, Row row) const;
   std::size_t count() const;
+  // Entries of the change log in order of sequence: the first ones after `since`, or the newest.
+  std::vector<LogEntry> change_log(const LogQuery& query) const;
+  // Forgets the entries with a sequence below `before`; returns how many.
+  std::uint64_t trim_change_log(Sequence before);
+  // Sequence of the first entry made at or after the moment (microseconds since the epoch); one
+  // beyond the newest when there is none.
+  Sequence change_log_at(std::int64_t time_us) const;
 
   // Everything written so far is on disk and in the metadata store when it returns.
   void persist();

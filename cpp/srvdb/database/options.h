@@ -67,8 +67,10 @@ struct Stats {
   std::uint64_t generation = 0;
   Sequence sequence = 0;             // last acknowledged batch
   Sequence checkpointed = 0;         // last batch that the metadata store holds
-  std::size_t rows = 0;              // of this generation, live and retired
+  std::size_t rows = 0;              // of this generation, all of them
   std::size_t live = 0;              // rows a search can return
+  std::size_t soft_deleted = 0;      // rows that can be restored
+  std::size_t gone = 0;              // rows that only take up room until compaction
   std::size_t buffered_rows = 0;     // in the append buffer, not yet in vectors.bin
   std::size_t coded_rows = 0;        // rows that have an 8-bit code
   std::size_t linked_rows = 0;       // rows in the graph; the others are scanned

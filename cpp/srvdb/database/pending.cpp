@@ -49,7 +49,14 @@ std::optional<Row> PendingChanges::find(std::string_view id) const {
   return at->second;
 }
 
+std::optional<std::int64_t> PendingChanges::expiry(Row row) const {
+  const auto at = expiry_.find(row);
+  if (at == expiry_.end()) return std::nullopt;
+  return at->second;
+}
+
 std::optional<std::string_view> PendingChanges::metadata(Row row) const {
+  if (const auto edit = edits_.find(row); edit != edits_.end()) return edit->second;
   const auto at = std::lower_bound(metadata_.begin(), metadata_.end(), row,
                                    [](const auto& entry, Row r) { return entry.first < r; });
   if (at == metadata_.end() || at->first != row) return std::nullopt;
@@ -83,8 +90,11 @@ void PendingChanges::reserve(std::size_t more_ids) {
 }
 
 std::size_t PendingChanges::memory_bytes() const noexcept {
+  constexpr std::size_t kNodeBytes = 40;  // of an unordered_map, about
   return ids_.bucket_count() * sizeof(Map::value_type) * 3 / 2 +
-         metadata_.capacity() * sizeof(metadata_[0]) + retired_.capacity() * sizeof(Row) +
+         metadata_.capacity() * sizeof(metadata_[0]) +
+         (retired_.capacity() + soft_touched_.capacity()) * sizeof(Row) +
+         log_.capacity() * sizeof(log_[0]) + (edits_.size() + expiry_.size()) * kNodeBytes +
          arena_.bytes();
 }
 

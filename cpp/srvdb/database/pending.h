@@ -1,9 +1,10 @@
 // Changes that are published but not yet in the metadata store: one side of the two the core keeps
 // (the active one, and the frozen one that a checkpoint is writing out).
 //
-// An id maps to its newest row, or to kNoRow when it was removed. Metadata lies by row, in row
-// order. Ids and metadata are copied into blocks of memory that never move, so that the
-// string_views handed out live as long as the object. Not thread-safe: the core's state lock guards
+// An id maps to its newest row, or to kNoRow when it was removed. Metadata of new rows lies in row
+// order; that of rows which were there before, and moments of expiry, by row. Ids, metadata and
+// change-log entries are copied into blocks of memory that never move, so that the string_views
+// handed out live as long as the object. Not thread-safe: the core's state lock guards
 // it; a frozen side is not changed any more and may be read by anyone who holds it.
 //
 // The one home of robin-map.
@@ -11,11 +12,14 @@
 
 #include <tsl/robin_map.h>
 
+#include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -43,17 +47,30 @@ class PendingChanges {
 
   // Outcome of a look-up: the id's row, or kNoRow when this side knows that it was removed.
   std::optional<Row> find(std::string_view id) const;
-  // Metadata of a row of this side; nullopt when the row is not of this side or has none.
+  // Metadata that this side gave a row; nullopt when it gave none. Empty: taken away.
   std::optional<std::string_view> metadata(Row row) const;
 
   // Sets an id to a row (rows ascend from call to call). An empty text is no metadata.
   void put(std::string_view id, Row row, std::string_view metadata);
   void erase(std::string_view id);
-  // Notes that a row stopped being live: its metadata may go.
+  // Notes that a row is gone for good: its metadata and expiry may go.
   void retire(Row row) { retired_.push_back(row); }
+  // Notes that the row was soft-deleted or restored.
+  void touch_soft(Row row) { soft_touched_.push_back(row); }
+  // Replaces the metadata of a row that was there before.
+  void set_metadata(Row row, std::string_view text) { edits_[row] = arena_.copy(text); }
+  // Moment of expiry in milliseconds since the epoch; 0: the row stays.
+  void set_expiry(Row row, std::int64_t expires_at) { expiry_[row] = expires_at; }
+  // What this side says of it.
+  std::optional<std::int64_t> expiry(Row row) const;
+  void add_log(Sequence sequence, std::string_view entry) {
+    log_.emplace_back(sequence, arena_.copy(entry));
+  }
+  // Change-log entries below the sequence are no longer wanted.
+  void trim_log(Sequence before) { trimmed_ = std::max(trimmed_, before); }
   void reserve(std::size_t more_ids);
 
-  bool empty() const noexcept { return ids_.empty() && retired_.empty(); }
+  bool empty() const noexcept { return log_.empty() && retired_.empty(); }
   std::size_t size() const noexcept { return ids_.size(); }
   std::size_t memory_bytes() const noexcept;
 
@@ -63,6 +80,13 @@ class PendingChanges {
   std::vector<std::pair<std::string_view, Row>> sorted_after(std::string_view after) const;
   const std::vector<std::pair<Row, std::string_view>>& metadata_by_row() const { return metadata_; }
   const std::vector<Row>& retired() const { return retired_; }
+  const std::vector<Row>& soft_touched() const { return soft_touched_; }
+  // Of rows that were there before, in no order.
+  const std::unordered_map<Row, std::string_view>& edited_metadata() const { return edits_; }
+  const std::unordered_map<Row, std::int64_t>& expiry_by_row() const { return expiry_; }
+  // In order of sequence.
+  const std::vector<std::pair<Sequence, std::string_view>>& log() const { return log_; }
+  Sequence log_trimmed_before() const noexcept { return trimmed_; }
 
  private:
   struct Hash {
@@ -75,7 +99,12 @@ class PendingChanges {
   static constexpr float kMaxLoad = 0.8F;  // two sides of 128k ids are a good part of the memory
   Map ids_;
   std::vector<std::pair<Row, std::string_view>> metadata_;
+  std::unordered_map<Row, std::string_view> edits_;
+  std::unordered_map<Row, std::int64_t> expiry_;
   std::vector<Row> retired_;
+  std::vector<Row> soft_touched_;
+  std::vector<std::pair<Sequence, std::string_view>> log_;
+  Sequence trimmed_ = 0;
   TextArena arena_;
 };
 

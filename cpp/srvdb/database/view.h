@@ -37,13 +37,19 @@ class View {
   Metric metric = Metric::kCosine;
   std::uint64_t generation = 0;
   Sequence sequence = 0;                 // of the last batch it shows
-  Row rows = 0;                          // live and retired
-  RowBitmap retired;                     // rows that no search returns
+  Row rows = 0;                          // all of the generation
+  RowBitmap gone;                        // removed, replaced or expired: nobody sees them
+  RowBitmap soft;                        // soft-deleted, none of them gone
+  RowBitmap hidden;                      // both: what a search leaves out unless told otherwise
   std::shared_ptr<const FileRows> file;  // rows [0, file->files().rows()); never null once dim > 0
   std::shared_ptr<const RowBuffer> buffer;  // the rows behind them; may be null when there are none
   std::shared_ptr<const IndexView> index;   // codes and graph; never null
 
-  std::size_t live() const noexcept { return rows - retired.count(); }
+  std::size_t live() const noexcept { return rows - hidden.count(); }
+  // Rows that a search can return.
+  std::size_t visible(bool include_deleted) const noexcept {
+    return rows - (include_deleted ? gone : hidden).count();
+  }
   // Rows of this view that lie in the mapped files.
   Row file_rows() const noexcept {
     const Row mapped = file ? file->files().rows() : 0;

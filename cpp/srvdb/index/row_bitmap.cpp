@@ -27,6 +27,21 @@ std::size_t RowBitmap::count(Row first, Row last) const noexcept {
   return members;
 }
 
+std::vector<Row> RowBitmap::rows() const {
+  std::vector<Row> out;
+  out.reserve(count_);
+  for (std::size_t chunk = 0; chunk < chunks_.size(); ++chunk) {
+    if (!chunks_[chunk]) continue;
+    for (std::size_t w = 0; w < kWords; ++w) {
+      for (std::uint64_t word = chunks_[chunk]->words[w]; word != 0; word &= word - 1) {
+        out.push_back(static_cast<Row>((chunk << kChunkBits) + 64 * w +
+                                       static_cast<std::size_t>(__builtin_ctzll(word))));
+      }
+    }
+  }
+  return out;
+}
+
 RowBitmap RowBitmap::with_rows(std::span<const Row> rows) const {
   return changed(rows, true);
 }

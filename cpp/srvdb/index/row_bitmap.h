@@ -41,6 +41,7 @@ class RowBitmap {
   // Number of members in [first, last).
   std::size_t count(Row first, Row last) const noexcept;
   bool empty() const noexcept { return count_ == 0; }
+  std::vector<Row> rows() const;  // the members, ascending
 
   // This set and the given rows, in any order, repeats allowed. Throws std::bad_alloc.
   RowBitmap with_rows(std::span<const Row> rows) const;

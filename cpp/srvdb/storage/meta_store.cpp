@@ -117,6 +117,10 @@ bool MetaStore::Impl::try_open_trees(unsigned txn_flags, unsigned tree_flags) {
   if (result == 0) result = mdb_dbi_open(txn, "ids", tree_flags, &ids);
   if (result == 0) result = mdb_dbi_open(txn, "meta", tree_flags | MDB_INTEGERKEY, &meta);
   if (result == 0) result = mdb_dbi_open(txn, "dead", tree_flags | MDB_INTEGERKEY, &dead);
+  if (result == 0) result = mdb_dbi_open(txn, "bin", tree_flags | MDB_INTEGERKEY, &soft);
+  if (result == 0) result = mdb_dbi_open(txn, "ttl", tree_flags | MDB_INTEGERKEY, &ttl);
+  if (result == 0) result = mdb_dbi_open(txn, "upcoming", tree_flags, &due);
+  if (result == 0) result = mdb_dbi_open(txn, "log", tree_flags | MDB_INTEGERKEY, &log);
   if (result == 0) result = mdb_dbi_open(txn, "state", tree_flags, &state);
   if (result != 0) {
     mdb_txn_abort(txn);
@@ -254,6 +258,15 @@ std::optional<Row> MetaStore::Impl::find_id(MDB_txn* txn, std::string_view id) c
   const auto value = get(txn, ids, key);
   if (!value) return std::nullopt;
   return checked_row(key, *value, path);
+}
+
+std::optional<std::int64_t> MetaStore::Impl::expires_at(MDB_txn* txn, Row row) const {
+  const MDB_val key = key_val(row);
+  const auto value = get(txn, ttl, key);
+  if (!value) return std::nullopt;
+  const ByteSpan bytes = checked_bytes("ttl", key, *value, path);
+  if (bytes.size() != 8) throw_bad_value("ttl", path);
+  return load<std::int64_t>(bytes.data());
 }
 
 // -- the store -----------------------------------------------------------------------------------

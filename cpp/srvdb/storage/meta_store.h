@@ -1,9 +1,9 @@
 // metadata.db: LMDB behind an interface that checks every value. The only home of <lmdb.h>.
 //
-// Holds id -> row, row -> metadata text, chunks of dead bits, and the state record that says up to
-// where the log is applied and how many rows are published: one transaction moves all of it at
-// once. Every value carries a CRC-32C over its tree, key and value; a wrong one is
-// Error(kCorruption).
+// Holds id -> row, row -> metadata text, row -> moment of expiry, chunks of the bits of gone and of
+// soft-deleted rows, the change log, and the state record that says up to where the log is applied
+// and how many rows are published: one transaction moves all of it at once. Every value carries a
+// CRC-32C over its tree, key and value; a wrong one is Error(kCorruption).
 //
 // Threads: update() from one thread at a time; readers from any thread. The map grows only while no
 // read transaction is open in the process: a growing writer waits for open ones and holds back new
@@ -28,19 +28,30 @@
 
 namespace srvdb {
 
-inline constexpr std::size_t kDeadChunkBytes = 8192;  // 65,536 rows
+inline constexpr std::size_t kChunkBytes = 8192;  // bits of 65,536 rows
+
+// Sets of rows kept as chunks of bits.
+enum class RowSet : std::uint8_t {
+  kGone,  // retired for good
+  kSoft,  // soft-deleted, may be restored
+};
 
 struct MetaState {
   Sequence applied_sequence = 0;
   Row published_rows = 0;
-  std::uint64_t id_bytes = 0;  // published length of ids.bin
-  std::uint64_t live_count = 0;
-  std::uint64_t change_log_head = 0;  // number of the newest change-log entry
+  std::uint64_t id_bytes = 0;    // published length of ids.bin
+  std::uint64_t live_count = 0;  // neither gone nor soft-deleted
   bool operator==(const MetaState&) const = default;
 };
 
 struct IdRow {
   std::string_view id;
+  Row row = kNoRow;
+};
+
+// A row and the moment from which nobody sees it, in milliseconds since the epoch.
+struct DueRow {
+  std::int64_t expires_at = 0;
   Row row = kNoRow;
 };
 
@@ -112,10 +123,27 @@ class MetaStore::ReadTxn {
   // Up to `limit` ids above `after` (from the first one when empty) in byte order. Views as above.
   std::vector<IdRow> scan_ids(std::string_view after, std::size_t limit) const;
   std::uint64_t id_count() const;
-  // Calls chunk(number, bits) for every stored chunk: kDeadChunkBytes, bit r % 65536 of chunk r /
+  // Calls chunk(number, bits) for every stored chunk: kChunkBytes, bit r % 65536 of chunk r /
   // 65536.
-  void for_each_dead_chunk(
-      const std::function<void(std::uint32_t number, ByteSpan bits)>& chunk) const;
+  void for_each_chunk(RowSet set,
+                      const std::function<void(std::uint32_t number, ByteSpan bits)>& chunk) const;
+  // Moment of expiry; nothing for a row that stays.
+  std::optional<std::int64_t> expires_at(Row row) const;
+  // The `limit` rows that expire next after `after` (by time, then row), in this order.
+  std::vector<DueRow> next_due(const DueRow& after, std::size_t limit) const;
+  // In row order.
+  void for_each_metadata(const std::function<void(Row row, std::string_view text)>& found) const;
+  void for_each_expiry(const std::function<void(Row row, std::int64_t expires_at)>& found) const;
+  // Outside positions, in order of their source.
+  void for_each_position(
+      const std::function<void(std::string_view source, std::uint64_t position)>& found) const;
+  // Entries of the change log with sequence > after, in order, until entry() returns false. The
+  // bytes are the database layer's.
+  void for_each_log(Sequence after,
+                    const std::function<bool(Sequence sequence, ByteSpan bytes)>& entry) const;
+  // Entries with sequence < before, newest first.
+  void for_each_log_back(Sequence before,
+                         const std::function<bool(Sequence sequence, ByteSpan bytes)>& entry) const;
 
  private:
   friend class MetaStore;
@@ -137,7 +165,13 @@ class MetaStore::WriteTxn {
   // An empty text or "{}" erases. Fast for rows that come in ascending order.
   void put_metadata(Row row, std::string_view text);
   bool erase_metadata(Row row);
-  void put_dead_chunk(std::uint32_t number, ByteSpan bits);  // kDeadChunkBytes
+  void put_chunk(RowSet set, std::uint32_t number, ByteSpan bits);  // kChunkBytes
+  // Stores, replaces, or (with nothing) erases the row's moment of expiry; not before the epoch.
+  void set_expiry(Row row, std::optional<std::int64_t> expires_at);
+  // Fast for sequences that ascend.
+  void put_log(Sequence sequence, ByteSpan bytes);
+  // Removes the entries with a sequence below; how many there were.
+  std::uint64_t erase_log_before(Sequence sequence);
   void set_state(const MetaState& state);
   void set_position(std::string_view source, std::uint64_t position);
 

@@ -67,10 +67,15 @@ struct MetaStore::Impl {
   // The value, or nothing when the key is not there.
   std::optional<MDB_val> get(MDB_txn* txn, MDB_dbi tree, MDB_val key) const;
   std::optional<Row> find_id(MDB_txn* txn, std::string_view id) const;
+  std::optional<std::int64_t> expires_at(MDB_txn* txn, Row row) const;
+  // Calls found(key, value) for the entries of a tree in order, from `first` (a key or its
+  // successor) or the beginning, until it returns false.
+  template <typename Found>
+  void each(MDB_txn* txn, MDB_dbi tree, const MDB_val* first, Found&& found) const;
 
   const std::string path;
   MDB_env* env = nullptr;
-  MDB_dbi ids = 0, meta = 0, dead = 0, state = 0;
+  MDB_dbi ids = 0, meta = 0, dead = 0, soft = 0, ttl = 0, due = 0, log = 0, state = 0;
   bool abandoned = false;
 
   std::mutex mutex;              // guards what follows
@@ -82,6 +87,30 @@ struct MetaStore::Impl {
   // The updating thread's. Not empty: no more updates.
   std::string poison_why;
   int poison_errno = 0;
+};
+
+template <typename Found>
+void MetaStore::Impl::each(MDB_txn* txn, MDB_dbi tree, const MDB_val* first, Found&& found) const {
+  const Cursor at = cursor(txn, tree);
+  MDB_val key = first != nullptr ? *first : MDB_val{};
+  MDB_val value{};
+  int result = mdb_cursor_get(at.get(), &key, &value, first != nullptr ? MDB_SET_RANGE : MDB_FIRST);
+  for (; result == 0; result = mdb_cursor_get(at.get(), &key, &value, MDB_NEXT)) {
+    if (!found(key, value)) return;
+  }
+  if (result != MDB_NOTFOUND) throw_lmdb("cannot read", path, result);
+}
+
+// Key of tree due: sorts by time, then row, as bytes.
+struct DueKey {
+  std::uint8_t bytes[12];
+  DueKey(std::int64_t expires_at, Row row) noexcept {
+    for (int i = 0; i < 8; ++i) {
+      bytes[i] = static_cast<std::uint8_t>(static_cast<std::uint64_t>(expires_at) >> (56 - 8 * i));
+    }
+    for (int i = 0; i < 4; ++i) bytes[8 + i] = static_cast<std::uint8_t>(row >> (24 - 8 * i));
+  }
+  MDB_val val() noexcept { return {sizeof(bytes), bytes}; }
 };
 
 struct MetaStore::ReadTxn::Handle {
@@ -101,6 +130,7 @@ struct MetaStore::WriteTxn::Handle {
   Cursor ids, meta;
   std::optional<std::string> last_id;     // largest key of the tree; empty when not known
   std::optional<std::uint64_t> last_row;  // the same plus 1 for tree meta; 0: the tree is empty
+  std::optional<Sequence> last_log;       // largest key of tree log; 0: the tree is empty
   bool map_full = false;                  // seen even if `change` swallows the exception
 
   explicit Handle(Impl& owner) : store(owner), txn(store.begin_write()) {}

@@ -27,7 +27,6 @@ MetaState MetaStore::ReadTxn::state() const {
   reader.get<std::uint32_t>();
   state.id_bytes = reader.get<std::uint64_t>();
   state.live_count = reader.get<std::uint64_t>();
-  state.change_log_head = reader.get<std::uint64_t>();
   if (!reader.ok() || reader.remaining() != 0) throw_bad_value("state", store.path);
   return state;
 }
@@ -112,17 +111,106 @@ std::uint64_t MetaStore::ReadTxn::id_count() const {
   return stat.ms_entries;
 }
 
-void MetaStore::ReadTxn::for_each_dead_chunk(
-    const std::function<void(std::uint32_t number, ByteSpan bits)>& chunk) const {
+void MetaStore::ReadTxn::for_each_chunk(
+    RowSet set, const std::function<void(std::uint32_t number, ByteSpan bits)>& chunk) const {
   const Impl& store = *handle_->store;
-  const Cursor cursor = store.cursor(handle_->txn, store.dead);
-  MDB_val key{};
+  const bool gone = set == RowSet::kGone;
+  const char* const name = gone ? "dead" : "bin";
+  store.each(handle_->txn, gone ? store.dead : store.soft, nullptr,
+             [&](const MDB_val& key, const MDB_val& value) {
+               const ByteSpan bits = checked_bytes(name, key, value, store.path);
+               if (key.mv_size != 4 || bits.size() != kChunkBytes) {
+                 throw_bad_value(name, store.path);
+               }
+               chunk(load<std::uint32_t>(key.mv_data), bits);
+               return true;
+             });
+}
+
+std::optional<std::int64_t> MetaStore::ReadTxn::expires_at(Row row) const {
+  return handle_->store->expires_at(handle_->txn, row);
+}
+
+std::vector<DueRow> MetaStore::ReadTxn::next_due(const DueRow& after, std::size_t limit) const {
+  const Impl& store = *handle_->store;
+  std::vector<DueRow> out;
+  if (limit == 0) return out;
+  DueKey from(std::max<std::int64_t>(after.expires_at, 0), after.expires_at < 0 ? 0 : after.row);
+  const MDB_val first = from.val();
+  store.each(handle_->txn, store.due, &first, [&](const MDB_val& key, const MDB_val& value) {
+    if (key.mv_size != sizeof(DueKey)) throw_bad_value("upcoming", store.path);
+    checked_bytes("upcoming", key, value, store.path);
+    const auto* const bytes = static_cast<const std::uint8_t*>(key.mv_data);
+    std::uint64_t time = 0;
+    Row row = 0;
+    for (int i = 0; i < 8; ++i) time = time << 8 | bytes[i];
+    for (int i = 8; i < 12; ++i) row = row << 8 | bytes[i];
+    const DueRow due{static_cast<std::int64_t>(time), row};
+    if (due.expires_at == after.expires_at && due.row == after.row) return true;
+    out.push_back(due);
+    return out.size() < limit;
+  });
+  return out;
+}
+
+void MetaStore::ReadTxn::for_each_metadata(
+    const std::function<void(Row row, std::string_view text)>& found) const {
+  const Impl& store = *handle_->store;
+  store.each(handle_->txn, store.meta, nullptr, [&](const MDB_val& key, const MDB_val& value) {
+    if (key.mv_size != sizeof(Row)) throw_bad_value("meta", store.path);
+    found(load<Row>(key.mv_data), as_text(checked_bytes("meta", key, value, store.path)));
+    return true;
+  });
+}
+
+void MetaStore::ReadTxn::for_each_expiry(
+    const std::function<void(Row row, std::int64_t expires_at)>& found) const {
+  const Impl& store = *handle_->store;
+  store.each(handle_->txn, store.ttl, nullptr, [&](const MDB_val& key, const MDB_val& value) {
+    const ByteSpan bytes = checked_bytes("ttl", key, value, store.path);
+    if (key.mv_size != sizeof(Row) || bytes.size() != 8) throw_bad_value("ttl", store.path);
+    found(load<Row>(key.mv_data), load<std::int64_t>(bytes.data()));
+    return true;
+  });
+}
+
+void MetaStore::ReadTxn::for_each_position(
+    const std::function<void(std::string_view source, std::uint64_t position)>& found) const {
+  const Impl& store = *handle_->store;
+  const MDB_val first = to_val(kPositionPrefix);
+  store.each(handle_->txn, store.state, &first, [&](const MDB_val& key, const MDB_val& value) {
+    const std::string_view name = to_text(key);
+    if (!name.starts_with(kPositionPrefix)) return false;
+    const ByteSpan bytes = checked_bytes("state", key, value, store.path);
+    if (bytes.size() != 8) throw_bad_value("state", store.path);
+    found(name.substr(kPositionPrefix.size()), load<std::uint64_t>(bytes.data()));
+    return true;
+  });
+}
+
+void MetaStore::ReadTxn::for_each_log(
+    Sequence after, const std::function<bool(Sequence sequence, ByteSpan bytes)>& entry) const {
+  const Impl& store = *handle_->store;
+  if (after == ~Sequence{0}) return;
+  Sequence from = after + 1;
+  const MDB_val first = key_val(from);
+  store.each(handle_->txn, store.log, &first, [&](const MDB_val& key, const MDB_val& value) {
+    if (key.mv_size != sizeof(Sequence)) throw_bad_value("log", store.path);
+    return entry(load<Sequence>(key.mv_data), checked_bytes("log", key, value, store.path));
+  });
+}
+
+void MetaStore::ReadTxn::for_each_log_back(
+    Sequence before, const std::function<bool(Sequence sequence, ByteSpan bytes)>& entry) const {
+  const Impl& store = *handle_->store;
+  const Cursor cursor = store.cursor(handle_->txn, store.log);
+  MDB_val key = key_val(before);
   MDB_val value{};
-  int result = mdb_cursor_get(cursor.get(), &key, &value, MDB_FIRST);
-  for (; result == 0; result = mdb_cursor_get(cursor.get(), &key, &value, MDB_NEXT)) {
-    const ByteSpan bits = checked_bytes("dead", key, value, store.path);
-    if (key.mv_size != 4 || bits.size() != kDeadChunkBytes) throw_bad_value("dead", store.path);
-    chunk(load<std::uint32_t>(key.mv_data), bits);
+  int result = mdb_cursor_get(cursor.get(), &key, &value, MDB_SET_RANGE);
+  result = mdb_cursor_get(cursor.get(), &key, &value, result == 0 ? MDB_PREV : MDB_LAST);
+  for (; result == 0; result = mdb_cursor_get(cursor.get(), &key, &value, MDB_PREV)) {
+    if (key.mv_size != sizeof(Sequence)) throw_bad_value("log", store.path);
+    if (!entry(load<Sequence>(key.mv_data), checked_bytes("log", key, value, store.path))) return;
   }
   if (result != MDB_NOTFOUND) throw_lmdb("cannot read", store.path, result);
 }

@@ -74,9 +74,68 @@ bool MetaStore::WriteTxn::erase_metadata(Row row) {
   return true;
 }
 
-void MetaStore::WriteTxn::put_dead_chunk(std::uint32_t number, ByteSpan bits) {
-  assert(bits.size() == kDeadChunkBytes);
-  handle_.put_checked(handle_.store.dead, "dead", key_val(number), bits);
+void MetaStore::WriteTxn::put_chunk(RowSet set, std::uint32_t number, ByteSpan bits) {
+  assert(bits.size() == kChunkBytes);
+  const bool gone = set == RowSet::kGone;
+  handle_.put_checked(gone ? handle_.store.dead : handle_.store.soft, gone ? "dead" : "bin",
+                      key_val(number), bits);
+}
+
+void MetaStore::WriteTxn::set_expiry(Row row, std::optional<std::int64_t> expires_at) {
+  assert(!expires_at || *expires_at >= 0);
+  MetaStore::Impl& store = handle_.store;
+  const std::optional<std::int64_t> old = store.expires_at(handle_.txn, row);
+  if (old == expires_at) return;
+  MDB_val key = key_val(row);
+  if (old) {
+    DueKey due(*old, row);
+    MDB_val due_key = due.val();
+    const int result = mdb_del(handle_.txn, store.due, &due_key, nullptr);
+    if (result != MDB_NOTFOUND) handle_.check(result);
+    if (!expires_at) handle_.check(mdb_del(handle_.txn, store.ttl, &key, nullptr));
+  }
+  if (!expires_at) return;
+  std::uint8_t bytes[8];
+  srvdb::store(bytes, *expires_at);
+  handle_.put_checked(store.ttl, "ttl", key, bytes);
+  handle_.put_checked(store.due, "upcoming", DueKey(*expires_at, row).val(), {});
+}
+
+void MetaStore::WriteTxn::put_log(Sequence sequence, ByteSpan bytes) {
+  const MetaStore::Impl& store = handle_.store;
+  if (!handle_.last_log) {
+    const Cursor cursor = store.cursor(handle_.txn, store.log);
+    MDB_val key{};
+    MDB_val value{};
+    const int result = mdb_cursor_get(cursor.get(), &key, &value, MDB_LAST);
+    if (result != MDB_NOTFOUND) handle_.check(result);
+    handle_.last_log = result == 0 ? load<Sequence>(key.mv_data) : 0;
+  }
+  MDB_val key = key_val(sequence);
+  MDB_val value{bytes.size() + kCrcBytes, nullptr};
+  const bool beyond = sequence > *handle_.last_log;
+  handle_.check(
+      mdb_put(handle_.txn, store.log, &key, &value, MDB_RESERVE | (beyond ? MDB_APPEND : 0u)));
+  Handle::fill("log", key_val(sequence), value, bytes);
+  if (beyond) handle_.last_log = sequence;
+}
+
+std::uint64_t MetaStore::WriteTxn::erase_log_before(Sequence sequence) {
+  const MetaStore::Impl& store = handle_.store;
+  const Cursor cursor = store.cursor(handle_.txn, store.log);
+  handle_.last_log.reset();
+  std::uint64_t erased = 0;
+  for (;;) {
+    MDB_val key{};
+    MDB_val value{};
+    const int result = mdb_cursor_get(cursor.get(), &key, &value, MDB_FIRST);
+    if (result == MDB_NOTFOUND) return erased;
+    handle_.check(result);
+    if (key.mv_size != sizeof(Sequence)) throw_bad_value("log", store.path);
+    if (load<Sequence>(key.mv_data) >= sequence) return erased;
+    handle_.check(mdb_cursor_del(cursor.get(), 0));
+    ++erased;
+  }
 }
 
 void MetaStore::WriteTxn::set_state(const MetaState& state) {
@@ -86,7 +145,6 @@ void MetaStore::WriteTxn::set_state(const MetaState& state) {
   put<std::uint32_t>(bytes, 0);
   put(bytes, state.id_bytes);
   put(bytes, state.live_count);
-  put(bytes, state.change_log_head);
   handle_.put_checked(handle_.store.state, "state", to_val(kStateKey), as_byte_span(bytes));
 }
 

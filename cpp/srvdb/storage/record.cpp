@@ -156,6 +156,26 @@ void RecordBuilder::row_mask(const std::vector<bool>& has_row) {
   finish(out);
 }
 
+void RecordBuilder::time(std::int64_t time_us) {
+  std::string& out = section(SectionTag::kTime, 8);
+  put(out, time_us);
+  finish(out);
+}
+
+void RecordBuilder::expiry(std::span<const std::int64_t> expires_at) {
+  std::string& out = section(SectionTag::kExpiry, 4 + 8 * expires_at.size());
+  put(out, count_of(expires_at.size()));
+  for (const std::int64_t moment : expires_at) put(out, moment);
+  finish(out);
+}
+
+void RecordBuilder::event(const RecordEvent& event) {
+  std::string& out = section(SectionTag::kEvent, 1 + event.details.size());
+  put(out, event.operation);
+  out.append(event.details);
+  finish(out);
+}
+
 // -- reading -------------------------------------------------------------------------------------
 
 namespace {
@@ -269,6 +289,35 @@ std::vector<bool> decode_row_mask(ByteSpan bytes) {
   return mask;
 }
 
+std::int64_t decode_time(ByteSpan bytes) {
+  ByteReader reader(bytes);
+  const auto time_us = reader.get<std::int64_t>();
+  check_whole(SectionTag::kTime, reader);
+  return time_us;
+}
+
+std::vector<std::int64_t> decode_expiry(ByteSpan bytes) {
+  ByteReader reader(bytes);
+  const std::size_t count = reader.get<std::uint32_t>();
+  if (count > reader.remaining() / 8) bad(SectionTag::kExpiry, "more moments than bytes");
+  std::vector<std::int64_t> moments(count);
+  for (std::int64_t& moment : moments) {
+    moment = reader.get<std::int64_t>();
+    if (moment < 0 && moment != kUnchangedExpiry) bad(SectionTag::kExpiry, "before the epoch");
+  }
+  check_whole(SectionTag::kExpiry, reader);
+  return moments;
+}
+
+RecordEvent decode_event(ByteSpan bytes) {
+  ByteReader reader(bytes);
+  RecordEvent event;
+  event.operation = reader.get<std::uint8_t>();
+  if (!reader.ok()) bad(SectionTag::kEvent, "ends too early");
+  event.details = as_text(reader.bytes(reader.remaining()));
+  return event;
+}
+
 template <typename Rows>
 void add_rows(std::vector<Rows>& all, const Rows& rows, SectionTag tag) {
   for (const Rows& other : all) {
@@ -301,6 +350,15 @@ void decode_section(SectionTag tag, ByteSpan bytes, DecodedRecord& record) {
     case SectionTag::kRowMask:
       record.row_mask = decode_row_mask(bytes);
       record.has_row_mask = true;
+      return;
+    case SectionTag::kTime:
+      record.time_us = decode_time(bytes);
+      return;
+    case SectionTag::kExpiry:
+      record.expiry = decode_expiry(bytes);
+      return;
+    case SectionTag::kEvent:
+      record.event = decode_event(bytes);
       return;
   }
   bad(tag, "unknown tag");

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <span>
 #include <string>
@@ -19,11 +20,13 @@
 namespace srvdb {
 
 enum class RecordType : std::uint8_t {
-  kAdd = 1,         // add or upsert: ids, metadata, rows
+  kAdd = 1,         // ids, metadata, rows, expiry
   kDelete = 2,      // target ids
-  kUpdate = 3,      // target ids, metadata and/or rows with a row mask
+  kUpdate = 3,      // target ids, metadata, expiry and/or rows with a row mask
   kSoftDelete = 4,  // target ids
   kRestore = 5,     // target ids
+  kUpsert = 6,      // as kAdd
+  kEvent = 7,       // something that changes no row
 };
 
 enum class SectionTag : std::uint8_t {
@@ -34,6 +37,9 @@ enum class SectionTag : std::uint8_t {
   kPosition = 5,
   kTargets = 6,
   kRowMask = 7,
+  kTime = 8,
+  kExpiry = 9,
+  kEvent = 10,
 };
 
 // Rows inside the record: count x dimension float32, row-major, at any alignment.
@@ -59,6 +65,13 @@ struct OutsidePosition {
   std::uint64_t position = 0;
 };
 
+inline constexpr std::int64_t kUnchangedExpiry = std::numeric_limits<std::int64_t>::min();
+
+struct RecordEvent {
+  std::uint8_t operation = 0;
+  std::string_view details;  // JSON text, or nothing
+};
+
 class RecordBuilder {
  public:
   RecordBuilder() noexcept;
@@ -77,6 +90,10 @@ class RecordBuilder {
   // Which targets have a row (bit i of the list, least significant first): rows belong to them in
   // order.
   void row_mask(const std::vector<bool>& has_row);
+  void time(std::int64_t time_us);  // microseconds since the epoch
+  // One entry an id: milliseconds since the epoch, 0, or kUnchangedExpiry.
+  void expiry(std::span<const std::int64_t> expires_at);
+  void event(const RecordEvent& event);
 
   // The payload as parts, for WalWriter::append; valid while the builder and the borrowed rows
   // live.
@@ -119,6 +136,9 @@ struct DecodedRecord {
   std::vector<DirectRows> direct_rows;
   std::optional<OutsidePosition> position;
   std::vector<bool> row_mask;
+  std::int64_t time_us = 0;
+  std::vector<std::int64_t> expiry;
+  std::optional<RecordEvent> event;
   bool has_ids = false, has_targets = false, has_metadata = false, has_row_mask = false;
 };
 

@@ -19,11 +19,29 @@ namespace srvdb {
 struct ModelRecord {
   std::vector<float> row;
   std::string metadata;
+  bool deleted = false;  // softly
 };
 using Model = std::map<std::string, ModelRecord>;
 
 // Says how the database differs from the model, by every way of reading it; empty when it does not.
-inline std::string difference(const Database& db, const Model& model) {
+inline std::string difference(const Database& db, const Model& all) {
+  Model model;
+  std::vector<std::string> deleted;
+  for (const auto& [id, record] : all) {
+    if (record.deleted) {
+      deleted.push_back(id);
+    } else {
+      model.emplace(id, record);
+    }
+  }
+  if (db.deleted_ids() != deleted) return "other ids are soft-deleted";
+  for (std::size_t i = 0; i < deleted.size(); i += 1 + deleted.size() / 4) {
+    const auto record = db.records(std::vector<std::string_view>{deleted[i]}, true, true)[0];
+    if (!record || record->embedding != all.at(deleted[i]).row ||
+        record->metadata != all.at(deleted[i]).metadata) {
+      return "what is soft-deleted has changed: " + deleted[i];
+    }
+  }
   if (db.count() != model.size()) {
     return "expected " + std::to_string(model.size()) + " records, got " +
            std::to_string(db.count());
@@ -51,7 +69,17 @@ inline std::string difference(const Database& db, const Model& model) {
 
 // An operation with everything it needs, applied to a database, and to a model when that took it.
 struct Operation {
-  enum class Kind { kAdd, kUpsert, kRemove, kPersist, kOptimize };
+  enum class Kind {
+    kAdd,
+    kUpsert,
+    kRemove,
+    kSoftDelete,
+    kRestore,
+    kUpdateRows,
+    kUpdateMetadata,
+    kPersist,
+    kOptimize
+  };
   Kind kind = Kind::kPersist;
   std::vector<std::string> ids;
   std::vector<float> rows;
@@ -71,6 +99,23 @@ struct Operation {
       case Kind::kRemove:
         db.remove(id_views);
         break;
+      case Kind::kSoftDelete:
+        db.soft_delete(id_views);
+        break;
+      case Kind::kRestore:
+        db.restore(id_views);
+        break;
+      case Kind::kUpdateRows:
+      case Kind::kUpdateMetadata: {
+        std::vector<Update> updates(ids.size());
+        for (std::size_t i = 0; i < ids.size(); ++i) {
+          updates[i].id = ids[i];
+          if (kind == Kind::kUpdateRows) updates[i].row = rows.data() + i * dim;
+          if (kind == Kind::kUpdateMetadata) updates[i].metadata = metadata[i];
+        }
+        db.update(updates, dim);
+        break;
+      }
       case Kind::kPersist:
         db.persist();
         break;
@@ -83,6 +128,20 @@ struct Operation {
     for (std::size_t i = 0; i < ids.size(); ++i) {
       if (kind == Kind::kRemove) {
         model.erase(ids[i]);
+        continue;
+      }
+      if (kind == Kind::kSoftDelete || kind == Kind::kRestore) {
+        const auto at = model.find(ids[i]);
+        if (at != model.end()) at->second.deleted = kind == Kind::kSoftDelete;
+        continue;
+      }
+      if (kind == Kind::kUpdateMetadata) {
+        model[ids[i]].metadata = metadata[i].empty() ? "{}" : metadata[i];
+        continue;
+      }
+      if (kind == Kind::kUpdateRows) {
+        const auto* const fresh = rows.data() + i * dim;
+        model[ids[i]].row = {fresh, fresh + dim};
         continue;
       }
       const auto* const row = rows.data() + i * dim;
@@ -104,9 +163,28 @@ class Operations {
     const std::uint32_t dice = pick(100);
     if (dice < 8) return {Kind::kPersist, {}, {}, {}, dim_};
     if (dice < 12) return {Kind::kOptimize, {}, {}, {}, dim_};
-    if (dice < 50) return batch(Kind::kAdd, model, 0);
-    if (dice < 80) return batch(Kind::kUpsert, model, 50);
+    if (dice < 45) return batch(Kind::kAdd, model, 0);
+    if (dice < 60) return batch(Kind::kUpsert, model, 50);
+    if (dice < 68) return batch(Kind::kSoftDelete, model, 80);
+    if (dice < 76) return batch(Kind::kRestore, model, 80);
+    if (dice < 82) return update(Kind::kUpdateRows, model);
+    if (dice < 88) return update(Kind::kUpdateMetadata, model);
     return batch(Kind::kRemove, model, 80);
+  }
+  // Of rows that are there and not deleted, each at most once; else persist.
+  Operation update(Operation::Kind kind, const Model& model) {
+    Operation out{kind, {}, {}, {}, dim_};
+    const std::uint32_t one_in = 1 + static_cast<std::uint32_t>(model.size()) / 8;
+    for (const auto& [id, record] : model) {
+      if (record.deleted || pick(one_in) != 0) continue;
+      out.ids.push_back(id);
+      out.metadata.push_back("{\"u\":" + std::to_string(pick(1000)) + "}");
+    }
+    if (out.ids.empty()) return {Operation::Kind::kPersist, {}, {}, {}, dim_};
+    if (kind == Operation::Kind::kUpdateRows) {
+      out.rows = random_rows(out.ids.size(), dim_, pick(1u << 30));
+    }
+    return out;
   }
   // old_percent: how many of the ids are taken from the model.
   Operation batch(Operation::Kind kind, const Model& model, std::uint32_t old_percent) {
@@ -121,7 +199,8 @@ class Operations {
       }
       out.metadata.push_back(pick(2) == 0 ? "" : "{\"n\":" + std::to_string(pick(1000)) + "}");
     }
-    if (kind != Operation::Kind::kRemove) out.rows = random_rows(n, dim_, pick(1u << 30));
+    if (kind == Operation::Kind::kAdd || kind == Operation::Kind::kUpsert)
+      out.rows = random_rows(n, dim_, pick(1u << 30));
     return out;
   }
 

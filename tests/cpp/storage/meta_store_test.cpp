@@ -55,8 +55,8 @@ std::vector<IdRow> with_rows(const std::vector<std::string>& ids, Row first) {
 TEST(MetaStore, ReadsBackEverythingAfterReopening) {
   const TemporaryDirectory directory;
   const std::string path = directory / "metadata.db";
-  const MetaState state{7, 100, 1234, 90, 3};
-  std::vector<std::uint8_t> bits(kDeadChunkBytes, 0);
+  const MetaState state{7, 100, 1234, 90};
+  std::vector<std::uint8_t> bits(kChunkBytes, 0);
   bits[5] = 0x81;
   {
     MetaStore store(path, creating());
@@ -68,7 +68,7 @@ TEST(MetaStore, ReadsBackEverythingAfterReopening) {
       txn.put_metadata(2, R"({"x":1})");
       txn.put_metadata(1, "{}");
       txn.put_metadata(0, R"({"first":true})");
-      txn.put_dead_chunk(1, bits);
+      txn.put_chunk(RowSet::kGone, 1, bits);
       txn.set_state(state);
       txn.set_position("source", 55);
       EXPECT_EQ(txn.find_id("a"), 1u);
@@ -89,12 +89,66 @@ TEST(MetaStore, ReadsBackEverythingAfterReopening) {
   EXPECT_EQ(txn.position("other"), std::nullopt);
   EXPECT_EQ(txn.id_count(), 3u);
   int chunks = 0;
-  txn.for_each_dead_chunk([&](std::uint32_t number, ByteSpan found) {
+  txn.for_each_chunk(RowSet::kGone, [&](std::uint32_t number, ByteSpan found) {
     EXPECT_EQ(number, 1u);
     EXPECT_TRUE(std::ranges::equal(found, bits));
     ++chunks;
   });
   EXPECT_EQ(chunks, 1);
+}
+
+TEST(MetaStore, MomentsOfExpiryComeInOrderOfTimeAndFollowTheirRow) {
+  const TemporaryDirectory directory;
+  MetaStore store(directory / "metadata.db", creating());
+  store.update([](MetaStore::WriteTxn& txn) {
+    txn.set_expiry(7, 300);
+    txn.set_expiry(300, 2);
+    txn.set_expiry(2, 300);
+    txn.set_expiry(9, 70'000);
+    txn.set_expiry(9, 256);             // moved
+    txn.set_expiry(300, std::nullopt);  // taken away
+    txn.set_expiry(300, std::nullopt);
+  });
+  const auto txn = store.read();
+  EXPECT_EQ(txn.expires_at(9), 256);
+  EXPECT_EQ(txn.expires_at(300), std::nullopt);
+  std::vector<std::pair<std::int64_t, Row>> found;
+  for (DueRow after{-1, 0};;) {  // one by one
+    const std::vector<DueRow> next = txn.next_due(after, 1);
+    if (next.empty()) break;
+    after = next[0];
+    found.emplace_back(after.expires_at, after.row);
+  }
+  EXPECT_EQ(found, (std::vector<std::pair<std::int64_t, Row>>{{256, 9}, {300, 2}, {300, 7}}));
+  EXPECT_EQ(txn.next_due({-1, 0}, 10).size(), 3u);
+}
+
+TEST(MetaStore, TheChangeLogIsReadFromBothEndsAndTrimmedAtOne) {
+  const TemporaryDirectory directory;
+  MetaStore store(directory / "metadata.db", creating());
+  const auto put = [&](Sequence first, Sequence last) {
+    store.update([&](MetaStore::WriteTxn& txn) {
+      for (Sequence s = first; s <= last; ++s) txn.put_log(s, as_byte_span(std::to_string(s)));
+    });
+  };
+  put(1, 300);  // beyond one byte: the order is that of numbers
+  put(301, 600);
+  const auto read = [&](bool back, Sequence from, std::size_t limit) {
+    std::vector<Sequence> out;
+    const auto take = [&](Sequence sequence, ByteSpan bytes) {
+      EXPECT_EQ(as_text(bytes), std::to_string(sequence));
+      out.push_back(sequence);
+      return out.size() < limit;
+    };
+    const auto txn = store.read();
+    back ? txn.for_each_log_back(from, take) : txn.for_each_log(from, take);
+    return out;
+  };
+  EXPECT_EQ(read(false, 298, 3), (std::vector<Sequence>{299, 300, 301}));
+  EXPECT_EQ(read(true, 3, 9), (std::vector<Sequence>{2, 1}));
+  EXPECT_EQ(read(true, ~Sequence{0}, 2), (std::vector<Sequence>{600, 599}));
+  store.update([](MetaStore::WriteTxn& txn) { EXPECT_EQ(txn.erase_log_before(597), 596u); });
+  EXPECT_EQ(read(false, 0, 9), (std::vector<Sequence>{597, 598, 599, 600}));
 }
 
 TEST(MetaStore, OpeningAnExistingStoreWritesNothing) {
