@@ -1,7 +1,7 @@
 # srvdb_lmdb: LMDB 0.9.36 with the fixes for hostile files that its Python packaging carries,
-# compiled in, static, hidden. Our own file layer takes over its I/O when
-# cpp/srvdb/storage/lmdb_io.h exists: that C header is included before everything else in LMDB's
-# sources and may redirect calls by macros.
+# compiled in, static, hidden. Our own file layer takes over its I/O: cpp/srvdb/storage/lmdb_io.h, a
+# C header, is included before everything else in LMDB's sources, and lmdb_srvdb.patch adds the
+# places where pages are checked.
 
 set(lmdb_patches
     env-copy-txn
@@ -43,6 +43,8 @@ set(lmdb_dir "${PROJECT_BINARY_DIR}/lmdb")
 
 list(TRANSFORM lmdb_patches PREPEND "${lmdb_archive}/py-lmdb/")
 list(TRANSFORM lmdb_patches APPEND ".patch")
+list(APPEND lmdb_patches "${CMAKE_CURRENT_LIST_DIR}/lmdb_srvdb.patch")
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${lmdb_patches})
 find_package(Python 3.10 REQUIRED COMPONENTS Interpreter)
 execute_process(
   COMMAND
@@ -59,15 +61,14 @@ endif()
 
 add_library(srvdb_lmdb STATIC "${lmdb_dir}/mdb.c" "${lmdb_dir}/midl.c")
 target_include_directories(srvdb_lmdb SYSTEM PUBLIC "${lmdb_dir}")
-target_compile_options(srvdb_lmdb PRIVATE -w)
-target_link_libraries(srvdb_lmdb PUBLIC Threads::Threads)
-
 set(lmdb_io_header "${PROJECT_SOURCE_DIR}/cpp/srvdb/storage/lmdb_io.h")
-file(GLOB lmdb_io_found CONFIGURE_DEPENDS "${lmdb_io_header}")
-if(lmdb_io_found)
-  target_compile_options(srvdb_lmdb PRIVATE "SHELL:-include ${lmdb_io_header}")
-  set_property(
-    SOURCE "${lmdb_dir}/mdb.c" "${lmdb_dir}/midl.c"
-    APPEND PROPERTY OBJECT_DEPENDS "${lmdb_io_header}"
-  )
-endif()
+# Assertions stay on, and the handler's exception leaves LMDB: a state that LMDB cannot go on from is
+# an error of the file, not the end of the process.
+target_compile_options(
+  srvdb_lmdb PRIVATE -w -fexceptions -UNDEBUG "SHELL:-include ${lmdb_io_header}"
+)
+set_property(
+  SOURCE "${lmdb_dir}/mdb.c" "${lmdb_dir}/midl.c"
+  APPEND PROPERTY OBJECT_DEPENDS "${lmdb_io_header}"
+)
+target_link_libraries(srvdb_lmdb PUBLIC Threads::Threads)

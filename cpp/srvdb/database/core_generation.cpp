@@ -15,6 +15,7 @@ std::shared_ptr<MetaStore> Core::open_meta(std::uint64_t generation, bool create
   MetaStoreOptions options;
   options.create = create;
   options.read_only = options_.read_only;
+  options.files = &files_;
   return std::make_shared<MetaStore>(generation_path(generation) + "/metadata.db", options);
 }
 
@@ -115,7 +116,7 @@ void Core::switch_generation(const Standstill&, NextGeneration next) {
   }
   // Whatever can fail comes before the commit.
   const auto store_file =
-      posix_file_system().info(generation_path(next.generation) + "/metadata.db");
+      files_.info(generation_path(next.generation) + "/metadata.db");
   const std::shared_ptr<View> shown = make_view(manifest, next.meta->read(), next.rows.get());
   std::shared_ptr<Indexer> indexer;
   if (next.rows) {

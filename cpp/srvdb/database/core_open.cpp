@@ -41,7 +41,7 @@ void check_never_used(FileSystem& files, const std::string& path) {
     const std::string directory = path + "/" + name;
     if (!files.exists(directory)) continue;
     for (const std::string& file : files.list_dir(directory)) {
-      if (file.starts_with("metadata.db")) continue;
+      if (file.starts_with("metadata.")) continue;
       throw Error(ErrorCode::kCorruption, path + "/MANIFEST is missing, and there is " + directory +
                                               "/" + file + ": nothing has been changed");
     }
@@ -172,7 +172,7 @@ void Core::create_new() {
   manifest_ = manifest;
   files_.make_dir(generation_path());
   files_.make_dir(path_ + "/wal");
-  for (const char* name : {"/metadata.db", "/metadata.db-lock"}) {
+  for (const char* name : {"/metadata.db", "/metadata.crc", "/metadata.db-lock"}) {
     const std::string leftover = generation_path() + name;  // of a creation that did not end
     if (files_.exists(leftover)) files_.remove(leftover);
   }
@@ -193,7 +193,7 @@ void Core::open_store(bool create) {
   mode_ = static_cast<Mode>(manifest_.mode - 1);
   graph_params_ = {manifest_.m, manifest_.ef_construction, metric_};
   meta_ = open_meta(manifest_.generation, create);
-  store_file_ = posix_file_system().info(generation_path() + "/metadata.db");
+  store_file_ = files_.info(generation_path() + "/metadata.db");
 }
 
 void Core::open_existing(Manifest manifest) {
@@ -239,7 +239,7 @@ MetaState Core::read_state() {
 
 bool Core::is_at(const std::string& path) const {
   const std::shared_lock state(state_mutex_);
-  const auto now = posix_file_system().info(path + "/" + generation_directory(view()->generation) +
+  const auto now = files_.info(path + "/" + generation_directory(view()->generation) +
                                             "/metadata.db");
   return now && store_file_ && now->device == store_file_->device &&
          now->inode == store_file_->inode;

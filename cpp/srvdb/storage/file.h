@@ -1,5 +1,5 @@
-// The one small file layer: everything storage reads or writes, except LMDB's own pages, goes
-// through it.
+// The one small file layer: everything storage reads or writes goes through it, LMDB's pages too
+// (lmdb_file.h). Only locks and LMDB's reader table are the operating system's own: lock_path().
 //
 // Virtual, so that a test can put a file system in its place that forgets unsynced writes or fails
 // the n-th call. Paths are plain strings joined with '/'. Files are made 0600 and directories 0700,
@@ -108,6 +108,8 @@ class FileSystem {
   virtual void copy(const std::string& from, const std::string& to, std::uint64_t bytes) = 0;
   virtual std::vector<std::string> list_dir(const std::string& path) = 0;  // names, sorted
   virtual std::optional<FileInfo> info(const std::string& path) = 0;       // empty when absent
+  // The real file to lock in place of `path`. Its directory exists.
+  virtual std::string lock_path(const std::string& path) { return path; }
 
   bool exists(const std::string& path) { return info(path).has_value(); }
 };

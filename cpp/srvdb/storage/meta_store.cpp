@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <thread>
 
 #include "srvdb/base/crc32c.h"
 #include "srvdb/base/error.h"
@@ -15,11 +16,17 @@ namespace {
 constexpr unsigned kMaxTrees = 16;
 constexpr unsigned kMaxReaders = 1024;
 constexpr std::size_t kMaxPooledTxns = 64;
+constexpr int kMaxTornLooks = 100;
 
-// LMDB found an inconsistency that it would abort for.
+constexpr std::uint64_t kMaxMapBytes = std::uint64_t{1} << 46;
+
+// A writing transaction found an inconsistency that it would abort for (reading ones return
+// MDB_CORRUPTED). The exception leaves through LMDB, which is compiled for that; the transaction
+// can only be dropped, and the store takes no more updates.
 void on_lmdb_assert(MDB_env* env, const char* message) {
   const char* path = "metadata.db";
   mdb_env_get_path(env, &path);
+  static_cast<LmdbFile*>(mdb_env_get_userctx(env))->set_broken();
   throw Error(ErrorCode::kCorruption, std::string(path) + " is damaged: " + message);
 }
 
@@ -30,10 +37,15 @@ void throw_lmdb(const char* what, const std::string& path, int result) {
   if (result == MDB_VERSION_MISMATCH) {
     throw Error(ErrorCode::kVersion, path + ": " + mdb_strerror(result));
   }
-  if (result == MDB_CORRUPTED || result == MDB_PAGE_NOTFOUND || result == MDB_INVALID ||
-      result == MDB_NOTFOUND || result == MDB_INCOMPATIBLE || result == MDB_BAD_VALSIZE) {
-    throw Error(ErrorCode::kCorruption,
-                std::string(what) + ": " + path + " is damaged: " + mdb_strerror(result));
+  // A transaction that met a damaged page, perhaps while LMDB looked for something else, is a bad
+  // one from then on. (Writing makes them bad too, but then said why before.)
+  const bool bad_read = result == MDB_BAD_TXN && std::string_view(what) == "cannot read";
+  if (bad_read || result == MDB_CORRUPTED || result == MDB_PAGE_NOTFOUND || result == MDB_INVALID ||
+      result == MDB_NOTFOUND || result == MDB_INCOMPATIBLE || result == MDB_BAD_VALSIZE ||
+      (result == MDB_BAD_TXN && has_lmdb_damage())) {
+    const std::string damage = take_lmdb_damage();
+    throw Error(ErrorCode::kCorruption, std::string(what) + ": " + path + " is damaged: " +
+                                            (damage.empty() ? mdb_strerror(result) : damage));
   }
   if (result > 0) throw_storage(what, path, result);
   throw Error(ErrorCode::kStorage, std::string(what) + " " + path + ": " + mdb_strerror(result),
@@ -72,24 +84,27 @@ Row checked_row(const MDB_val& key, const MDB_val& value, const std::string& pat
 
 // -- the environment -----------------------------------------------------------------------------
 
-MetaStore::Impl::Impl(const std::string& file, const MetaStoreOptions& options) : path(file) {
-  const auto found = posix_file_system().info(path);
-  const std::uint64_t size = found ? found->size : 0;
-  if (size == 0 && !options.create) {
-    throw Error(ErrorCode::kCorruption, path + " is missing or empty");
-  }
-  std::uint64_t map = options.initial_map_bytes;
-  while (map < size + size / 2) map *= 2;
+MetaStore::Impl::Impl(const std::string& location, const MetaStoreOptions& options)
+    : path(location) {
+  FileSystem& files = options.files != nullptr ? *options.files : posix_file_system();
+  file = std::make_unique<LmdbFile>(files, path, options.read_only, options.create);
+  const std::uint64_t used = file->used_bytes();
+  std::uint64_t map = std::max<std::uint64_t>(options.initial_map_bytes, 1);
+  while (map < used + used / 2 && map < kMaxMapBytes) map *= 2;
   int result = mdb_env_create(&env);
   if (result != 0) throw_lmdb("cannot open", path, result);
   // From here on the destructor does not run when the constructor throws.
   std::unique_ptr<MDB_env, void (*)(MDB_env*)> owner(env, &mdb_env_close);
+  mdb_env_set_userctx(env, file.get());
   mdb_env_set_assert(env, &on_lmdb_assert);
   mdb_env_set_maxdbs(env, kMaxTrees);
   mdb_env_set_maxreaders(env, kMaxReaders);
   mdb_env_set_mapsize(env, static_cast<std::size_t>(map));
   const unsigned flags = MDB_NOSUBDIR | MDB_NOTLS | (options.read_only ? MDB_RDONLY : 0u);
-  result = mdb_env_open(env, path.c_str(), flags, 0600);
+  {
+    const LmdbFile::Opening scope(*file);
+    result = mdb_env_open(env, path.c_str(), flags, 0600);
+  }
   if (result != 0) throw_lmdb("cannot open", path, result);
   int dead_readers = 0;
   mdb_reader_check(env, &dead_readers);  // slots of killed processes
@@ -98,7 +113,10 @@ MetaStore::Impl::Impl(const std::string& file, const MetaStoreOptions& options) 
 }
 
 MetaStore::Impl::~Impl() {
-  if (abandoned) return;
+  if (abandoned) {
+    static_cast<void>(file.release());  // as the environment, whose map it holds
+    return;
+  }
   for (MDB_txn* txn : pool) mdb_txn_abort(txn);
   mdb_env_close(env);
 }
@@ -158,8 +176,9 @@ void MetaStore::Impl::resize(std::uint64_t bytes) {
   if (result != 0) throw_lmdb("cannot map", path, result);
 }
 
-// Grows when the file fills more than half of the map and nobody has to be waited for.
-void MetaStore::Impl::grow_if_idle() {
+// Grows when the file fills more than half of the map and nobody has to be waited for. It is only
+// done ahead: where it fails, the map stays, and the update that outgrows it says so.
+void MetaStore::Impl::grow_if_idle() noexcept {
   MDB_envinfo info{};
   MDB_stat stat{};
   mdb_env_info(env, &info);
@@ -169,7 +188,17 @@ void MetaStore::Impl::grow_if_idle() {
     const std::lock_guard lock(mutex);
     if (active != 0 || growing) return;
   }
-  resize(2 * std::uint64_t{info.me_mapsize});
+  try {
+    resize(2 * std::uint64_t{info.me_mapsize});
+  } catch (const std::exception&) {
+    // As said above.
+  }
+}
+
+void MetaStore::Impl::poison(const std::string& why, int os_error) {
+  if (!poison_why.empty()) return;
+  poison_why = path + " could not be written earlier and takes no more updates: " + why;
+  poison_errno = os_error > 0 ? os_error : EIO;
 }
 
 std::uint64_t MetaStore::Impl::map_bytes() const {
@@ -180,6 +209,7 @@ std::uint64_t MetaStore::Impl::map_bytes() const {
 
 MDB_txn* MetaStore::Impl::begin_read() {
   bool checked_readers = false;
+  int torn_looks = 0;  // the writer, in another process, got through two commits meanwhile
   for (;;) {
     enter();
     MDB_txn* txn = nullptr;
@@ -201,6 +231,8 @@ MDB_txn* MetaStore::Impl::begin_read() {
       checked_readers = true;
       int dead_readers = 0;
       mdb_reader_check(env, &dead_readers);
+    } else if (result == MDB_CORRUPTED && ++torn_looks < kMaxTornLooks) {
+      std::this_thread::yield();
     } else {
       throw_lmdb("cannot read", path, result);
     }
@@ -288,6 +320,10 @@ void MetaStore::update(const std::function<void(WriteTxn&)>& change) {
       if (!handle.map_full) result = handle.commit();
     } catch (const MapFull&) {
       result = MDB_MAP_FULL;
+    } catch (const Error& error) {
+      const bool failed = error.code() == ErrorCode::kStorage && !is_no_space(error.os_error());
+      if (failed || impl_->file->is_broken()) impl_->poison(error.what(), error.os_error());
+      throw;
     }
     if (result == 0) {
       impl_->grow_if_idle();
@@ -297,12 +333,7 @@ void MetaStore::update(const std::function<void(WriteTxn&)>& change) {
       impl_->resize(2 * impl_->map_bytes());
       continue;
     }
-    if (!is_no_space(result)) {
-      impl_->poison_why =
-          impl_->path +
-          " could not be written earlier and takes no more updates: " + mdb_strerror(result);
-      impl_->poison_errno = result > 0 ? result : EIO;
-    }
+    if (!is_no_space(result)) impl_->poison(mdb_strerror(result), result);
     throw_lmdb("cannot write", impl_->path, result);
   }
 }
@@ -351,6 +382,33 @@ MetaStoreStats MetaStore::stats() {
   };
   mdb_reader_list(impl_->env, each_line, &out);
   return out;
+}
+
+void MetaStore::copy_to(const ReadTxn& txn, const std::string& path) {
+  FileSystem& files = impl_->file->files();
+  LmdbCopy copy(files, path, impl_->file->checksums().page_bytes());
+  try {
+    const int result = mdb_env_copyfd3(impl_->env, copy.number(), MDB_CP_COMPACT, txn.handle_->txn);
+    if (result != 0) throw_lmdb("cannot copy", impl_->path, result);
+    copy.sync();
+  } catch (...) {
+    for (const std::string& part : {path, page_checksum_path(path)}) {
+      try {
+        files.remove(part);
+      } catch (const Error&) {
+        // What failed first is what counts.
+      }
+    }
+    throw;
+  }
+}
+
+void MetaStore::check_pages(const ReadTxn& txn) {
+  impl_->file->checksums().forget_checked();
+  LmdbNowhere nowhere;
+  const int result =
+      mdb_env_copyfd3(impl_->env, nowhere.number(), MDB_CP_COMPACT, txn.handle_->txn);
+  if (result != 0) throw_lmdb("cannot check", impl_->path, result);
 }
 
 void MetaStore::abandon_in_child() noexcept {

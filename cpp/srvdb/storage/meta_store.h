@@ -1,5 +1,8 @@
 // metadata.db: LMDB behind an interface that checks every value. The only home of <lmdb.h>.
 //
+// Its pages lie in the file and their checksums beside it in metadata.crc (lmdb_file.h): a page
+// that is not what was written is Error(kCorruption) when it is first touched, by any call.
+//
 // Holds id -> row, row -> metadata text, row -> moment of expiry, chunks of the bits of gone and of
 // soft-deleted rows, the change log, and the state record that says up to where the log is applied
 // and how many rows are published: one transaction moves all of it at once. Every value carries a
@@ -27,6 +30,8 @@
 #include "srvdb/base/types.h"
 
 namespace srvdb {
+
+class FileSystem;
 
 inline constexpr std::size_t kChunkBytes = 8192;  // bits of 65,536 rows
 
@@ -59,6 +64,7 @@ struct MetaStoreOptions {
   bool read_only = false;
   bool create = false;
   std::uint64_t initial_map_bytes = 16u << 20;  // doubled as needed
+  FileSystem* files = nullptr;                  // the operating system's when null; must outlive it
 };
 
 struct MetaStoreStats {
@@ -75,7 +81,8 @@ class MetaStore {
   class WriteTxn;
   class ReadTxn;
 
-  // `path` is the database file, <path>-lock its reader table.
+  // `path` is the database file, page_checksum_path(path) its checksums, <path>-lock its reader
+  // table.
   MetaStore(const std::string& path, const MetaStoreOptions& options);
   ~MetaStore();  // every transaction must be over
   MetaStore(const MetaStore&) = delete;
@@ -95,6 +102,12 @@ class MetaStore {
   std::optional<std::string> metadata(Row row);
 
   MetaStoreStats stats();
+  // Makes a compact copy of what the transaction sees, `path` and its checksums, both synced (the
+  // directory is not). Nothing may be there before. On an error the parts are removed again.
+  void copy_to(const ReadTxn& txn, const std::string& path);
+  // Looks at every page that the transaction can reach, also at those checked before. Throws
+  // Error(kCorruption) with file and offset.
+  void check_pages(const ReadTxn& txn);
   // In a forked child: forgets the store without touching the parent's locks or files.
   void abandon_in_child() noexcept;
 

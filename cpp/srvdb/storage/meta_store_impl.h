@@ -9,6 +9,7 @@
 #include <condition_variable>
 #include <mutex>
 
+#include "srvdb/storage/lmdb_file.h"
 #include "srvdb/storage/meta_store.h"
 
 namespace srvdb {
@@ -50,7 +51,7 @@ struct CursorClose {
 using Cursor = std::unique_ptr<MDB_cursor, CursorClose>;
 
 struct MetaStore::Impl {
-  Impl(const std::string& file, const MetaStoreOptions& options);
+  Impl(const std::string& location, const MetaStoreOptions& options);
   ~Impl();
 
   void open_trees(bool create);
@@ -61,7 +62,9 @@ struct MetaStore::Impl {
   void leave() noexcept;
   void enter();
   void resize(std::uint64_t bytes);
-  void grow_if_idle();
+  void grow_if_idle() noexcept;
+  // The error is the last one that update() lets through.
+  void poison(const std::string& why, int os_error);
   std::uint64_t map_bytes() const;
   Cursor cursor(MDB_txn* txn, MDB_dbi tree) const;
   // The value, or nothing when the key is not there.
@@ -74,6 +77,7 @@ struct MetaStore::Impl {
   void each(MDB_txn* txn, MDB_dbi tree, const MDB_val* first, Found&& found) const;
 
   const std::string path;
+  std::unique_ptr<LmdbFile> file;
   MDB_env* env = nullptr;
   MDB_dbi ids = 0, meta = 0, dead = 0, soft = 0, ttl = 0, due = 0, log = 0, state = 0;
   bool abandoned = false;

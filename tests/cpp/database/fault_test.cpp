@@ -143,7 +143,6 @@ TEST_F(FaultTest, AtDiskEveryAcknowledgedBatchOutlivesLossOfPower) {
     testing::PowerFiles files;
     struct Image {
       std::unique_ptr<testing::PowerFiles> files;
-      std::string store;
       Model model;
     };
     std::vector<Image> images;
@@ -155,17 +154,12 @@ TEST_F(FaultTest, AtDiskEveryAcknowledgedBatchOutlivesLossOfPower) {
         const Operation operation = operations.next(model);
         operation.apply(*db);
         operation.apply(model);
-        const std::string store = root_ + "/store" + std::to_string(images.size());
-        std::filesystem::copy_file(path_ + "/gen-1/metadata.db", store,
-                                   std::filesystem::copy_options::overwrite_existing);
         using Keep = testing::SimulatedFiles::Keep;
         const Keep keep = step % 3 == 0 ? Keep::kNothing : Keep::kSome;
-        images.push_back({files.crash(keep, step), store, model});
+        images.push_back({files.crash(keep, step), model});
       }
     }
     for (std::size_t i = 0; i < images.size(); ++i) {
-      std::filesystem::remove(path_ + "/gen-1/metadata.db");
-      std::filesystem::copy_file(images[i].store, path_ + "/gen-1/metadata.db");
       const auto db = open(options(*images[i].files, Durability::kDisk));
       ASSERT_EQ(difference(*db, images[i].model), "") << "seed " << seed << " image " << i;
     }
@@ -175,7 +169,6 @@ TEST_F(FaultTest, AtDiskEveryAcknowledgedBatchOutlivesLossOfPower) {
 TEST_F(FaultTest, AtDiskWritersThatShareASyncAreAcknowledgedOnlyAfterIt) {
   testing::PowerFiles files;
   std::unique_ptr<testing::PowerFiles> image;
-  const std::string store = root_ + "/store";
   std::atomic<bool> go_on{true};
   std::array<std::atomic<std::size_t>, 4> acknowledged{};
   std::array<std::size_t, 4> at_crash{};
@@ -197,13 +190,10 @@ TEST_F(FaultTest, AtDiskWritersThatShareASyncAreAcknowledgedOnlyAfterIt) {
       for (const auto& count : acknowledged) enough = enough && count >= 50;
     }
     for (std::size_t t = 0; t < at_crash.size(); ++t) at_crash[t] = acknowledged[t];
-    std::filesystem::copy_file(path_ + "/gen-1/metadata.db", store);
     image = files.crash(testing::SimulatedFiles::Keep::kNothing, 1);
     go_on = false;
     for (std::thread& writer : writers) writer.join();
   }
-  std::filesystem::remove(path_ + "/gen-1/metadata.db");
-  std::filesystem::copy_file(store, path_ + "/gen-1/metadata.db");
   const auto db = open(options(*image, Durability::kDisk));
   for (std::size_t t = 0; t < at_crash.size(); ++t) {
     for (std::size_t i = 0; i < at_crash[t]; ++i) {

@@ -171,9 +171,12 @@ TEST_F(RecoveryTest, TheLogReachesBackToTheCheckpointBeforeTheLast) {
   const auto db = open(small_buffer());
   Operations operations(3, kDim, 8, 40);
   Model model;
-  const std::string store = "/gen-1/metadata.db";
+  const std::vector<std::string> store = {"/gen-1/metadata.db", "/gen-1/metadata.crc"};
+  fs::create_directory(root_ + "/gen-1");
   for (int round = 0; round < 4; ++round) {
-    fs::copy_file(path_ + store, root_ + "/store", fs::copy_options::overwrite_existing);
+    for (const std::string& file : store) {
+      fs::copy_file(path_ + file, root_ + file, fs::copy_options::overwrite_existing);
+    }
     for (int i = 0; i < 5; ++i) {
       using Kind = Operation::Kind;
       const Operation operation =
@@ -184,7 +187,9 @@ TEST_F(RecoveryTest, TheLogReachesBackToTheCheckpointBeforeTheLast) {
     db->persist();
     // The last transaction of the store is lost; what it held is in the log, and in the files.
     const std::string copy = crash_copy("copy");
-    fs::copy_file(root_ + "/store", copy + store, fs::copy_options::overwrite_existing);
+    for (const std::string& file : store) {
+      fs::copy_file(root_ + file, copy + file, fs::copy_options::overwrite_existing);
+    }
     expect_after_opening(copy, model, true);
     expect_after_opening(copy, model);
     fs::remove_all(copy);
