@@ -81,6 +81,9 @@ class Core final : public IndexHost {
   void persist();
   void optimize(std::size_t threads, const Progress& progress, Interrupt* interrupt);
   void set_mode(Mode mode);
+  // Drops the rows that are gone; bytes given back to the file system (fewer than none when what
+  // was dropped is less than what came meanwhile). kInterrupted changes nothing.
+  std::int64_t compact(const Progress& progress, Interrupt* interrupt);
 
   SearchResult search(const float* query, std::size_t dim, const SearchOptions& options);
   std::vector<SearchResult> search_batch(const float* queries, std::size_t n, std::size_t dim,
@@ -281,6 +284,12 @@ class Core final : public IndexHost {
   void expire(const std::vector<Row>& rows);
   void set_next_due();
 
+  // core_compact.cpp
+  class Compaction;
+  bool worth_compacting() const;
+  bool background_compact();
+  std::vector<Row> touched_rows() const;
+
   // checkpoint.cpp
   void checkpoint();
   std::shared_ptr<const Frozen> freeze();
@@ -336,6 +345,8 @@ class Core final : public IndexHost {
   bool checkpoint_failed_ = false;     // the last one did, and may be tried again
 
   mutable std::shared_mutex state_mutex_;  // guards what follows; Views are swapped under it too
+  bool compacting_ = false;                // then touched_rows_ notes
+  std::vector<Row> touched_rows_;          // rows whose metadata or expiry changed
   PendingChanges active_;
   std::shared_ptr<const Frozen> frozen_;
   std::set<std::pair<std::int64_t, Row>> due_;  // what expires up to due_until_, in order
@@ -361,6 +372,8 @@ class Core final : public IndexHost {
 
   std::unique_ptr<BackgroundJob> checkpoint_job_;
   std::unique_ptr<BackgroundJob> index_job_;
+  std::unique_ptr<BackgroundJob> compact_job_;
+  Interrupt compact_stop_;
 };
 
 template <typename Read>

@@ -262,8 +262,9 @@ void Core::put_pending(const Change& change) {
       const std::string_view text = row.metadata ? *row.metadata : std::string_view();
       if (row.now != row.old) {
         active_.put(change.ids[i], row.now, text);
-      } else if (row.metadata) {
-        active_.set_metadata(row.now, text);
+      } else {
+        if (row.metadata) active_.set_metadata(row.now, text);
+        if (compacting_) touched_rows_.push_back(row.now);
       }
       if (row.expires_at && (*row.expires_at != 0 || row.now == row.old)) {
         active_.set_expiry(row.now, *row.expires_at);

@@ -144,6 +144,7 @@ void Core::start() {
   std::optional<Manifest> manifest = read_manifest(files_, path_, options_.read_only);
   checkpoint_job_ = std::make_unique<BackgroundJob>([this] { return background_checkpoint(); });
   index_job_ = std::make_unique<BackgroundJob>([this] { return background_index(); });
+  compact_job_ = std::make_unique<BackgroundJob>([this] { return background_compact(); });
   if (manifest) {
     open_existing(std::move(*manifest));
     if (!options_.read_only) remove_leftovers();
@@ -339,6 +340,8 @@ bool Core::background_index() {
 
 void Core::close() {
   if (indexer_) indexer_->stop();
+  compact_stop_.stop();
+  compact_job_->stop();
   index_job_->stop();
   checkpoint_job_->stop();
   // From here on nobody else uses the core.
@@ -367,6 +370,8 @@ void Core::close() {
 
 Core::~Core() {
   if (indexer_) indexer_->stop();
+  compact_stop_.stop();
+  if (compact_job_) compact_job_->stop();
   if (index_job_) index_job_->stop();
   if (checkpoint_job_) checkpoint_job_->stop();
   if (lock_) registry_unwatch_lock(lock_.get());

@@ -180,6 +180,10 @@ void Database::optimize(std::size_t threads, const Progress& progress, Interrupt
   Call(*handle_, true)->optimize(threads, progress, interrupt);
 }
 
+std::int64_t Database::compact(const Progress& progress, Interrupt* interrupt) {
+  return Call(*handle_, true)->compact(progress, interrupt);
+}
+
 Stats Database::stats() const {
   const Call call(*handle_);
   Stats out = call->stats();

@@ -166,6 +166,12 @@ class Database {
   // processors. kInterrupted leaves a valid, shorter graph.
   void optimize(std::size_t threads, const Progress& progress, Interrupt* interrupt);
 
+  // Drops deleted and replaced rows from the files, soft-deleted ones stay; returns the bytes given
+  // back to the file system. Searches and writes go on meanwhile; writes wait for a moment at its
+  // end. Needs room for a second copy of the rows that stay. kInterrupted changes nothing;
+  // kCorruption when a row is damaged.
+  std::int64_t compact(const Progress& progress, Interrupt* interrupt);
+
   Stats stats() const;
   void set_mode(Mode mode);       // stored
   void set_ef(std::uint32_t ef);  // 1..1,000,000, for searches that name none; kInvalidInput

@@ -50,7 +50,11 @@ struct OpenOptions {
   std::size_t buffer_bytes = 8u << 20;  // append buffer: rows waiting to be written; >= 4096
   std::size_t flush_rows = 1000;        // append buffer: rows; >= 1
   bool background = true;               // link rows in the background
-  FileSystem* files = nullptr;          // nullptr: the operating system's; tests replace it
+  // Compaction unasked: when this share of the rows is gone and takes at least so many bytes; 0:
+  // not.
+  double auto_compact_share = 0.5;
+  std::uint64_t auto_compact_bytes = 64u << 20;
+  FileSystem* files = nullptr;  // nullptr: the operating system's; tests replace it
 };
 
 // A consistent look at one moment; plain values.

@@ -355,6 +355,15 @@ std::optional<std::string> MetaStore::metadata(Row row) {
   return std::string(*text);
 }
 
+void MetaStore::reserve_map() {
+  constexpr std::uint64_t kLeast = std::uint64_t{1} << 30;
+  const std::uint64_t wanted = std::max(kLeast, 8 * stats().used_bytes);
+  std::uint64_t bytes = impl_->map_bytes();
+  if (bytes >= wanted) return;
+  while (bytes < wanted) bytes *= 2;
+  impl_->resize(bytes);
+}
+
 MetaStoreStats MetaStore::stats() {
   MDB_envinfo info{};
   MDB_stat stat{};

@@ -101,6 +101,10 @@ class MetaStore {
   std::optional<Row> find_id(std::string_view id);
   std::optional<std::string> metadata(Row row);
 
+  // Makes the map several times as large as the file, so that long read transactions do not keep it
+  // from growing. Waits for open ones.
+  void reserve_map();
+
   MetaStoreStats stats();
   // Makes a compact copy of what the transaction sees, `path` and its checksums, both synced (the
   // directory is not). Nothing may be there before. On an error the parts are removed again.

@@ -78,7 +78,8 @@ struct Operation {
     kUpdateRows,
     kUpdateMetadata,
     kPersist,
-    kOptimize
+    kOptimize,
+    kCompact
   };
   Kind kind = Kind::kPersist;
   std::vector<std::string> ids;
@@ -122,6 +123,9 @@ struct Operation {
       case Kind::kOptimize:
         db.optimize(1, nullptr, nullptr);
         break;
+      case Kind::kCompact:
+        db.compact(nullptr, nullptr);
+        break;
     }
   }
   void apply(Model& model) const {
@@ -162,7 +166,8 @@ class Operations {
     using Kind = Operation::Kind;
     const std::uint32_t dice = pick(100);
     if (dice < 8) return {Kind::kPersist, {}, {}, {}, dim_};
-    if (dice < 12) return {Kind::kOptimize, {}, {}, {}, dim_};
+    if (dice < 10) return {Kind::kOptimize, {}, {}, {}, dim_};
+    if (dice < 13) return {Kind::kCompact, {}, {}, {}, dim_};
     if (dice < 45) return batch(Kind::kAdd, model, 0);
     if (dice < 60) return batch(Kind::kUpsert, model, 50);
     if (dice < 68) return batch(Kind::kSoftDelete, model, 80);
