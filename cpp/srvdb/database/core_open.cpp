@@ -138,7 +138,7 @@ std::shared_ptr<Core> Core::open(const std::string& path, const OpenOptions& opt
 
 void Core::start() {
   if (!options_.read_only) {
-    lock_ = DirectoryLock::acquire(path_);
+    lock_ = DirectoryLock::acquire(path_, files_);
     registry_watch_lock(lock_.get());
   }
   std::optional<Manifest> manifest = read_manifest(files_, path_, options_.read_only);
@@ -222,7 +222,7 @@ void Core::open_existing(Manifest manifest) {
   });
   if (row_files_) start_indexer();
   // A reader beside a living writer sees the last checkpoint; the log is then still being written.
-  if (!options_.read_only || !DirectoryLock::holder(path_)) recover();
+  if (!options_.read_only || !DirectoryLock::holder(path_, files_)) recover();
 }
 
 // What the store publishes; a reader stays with this moment.

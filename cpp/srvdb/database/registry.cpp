@@ -1,7 +1,6 @@
 #include "srvdb/database/registry.h"
 
 #include <pthread.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -14,12 +13,13 @@
 #include "srvdb/base/error.h"
 #include "srvdb/base/scheduler.h"
 #include "srvdb/database/core.h"
+#include "srvdb/storage/file.h"
 #include "srvdb/storage/lock.h"
 
 namespace srvdb {
 namespace {
 
-using DirectoryKey = std::pair<dev_t, ino_t>;
+using DirectoryKey = std::pair<std::uint64_t, std::uint64_t>;  // device, inode
 
 struct Registry {
   std::mutex mutex;
@@ -61,14 +61,13 @@ void watch_forks() {
 
 // The directory's entry. `stale` is one that turned out to belong to another directory, removed
 // since, whose inode number came back: it is replaced, and its handles keep it.
-std::shared_ptr<RegistryEntry> entry_of(const std::string& path, const RegistryEntry* stale) {
-  struct stat info {};
-  if (::stat(path.c_str(), &info) != 0) {
-    throw Error(ErrorCode::kStorage, "cannot look up " + path, errno);
-  }
+std::shared_ptr<RegistryEntry> entry_of(FileSystem& files, const std::string& path,
+                                        const RegistryEntry* stale) {
+  const std::optional<FileInfo> info = files.info(path);
+  if (!info) throw_storage("cannot look up", path, ENOENT);
   Registry& r = registry();
   const std::lock_guard lock(r.mutex);
-  auto& entry = r.entries[{info.st_dev, info.st_ino}];
+  auto& entry = r.entries[{info->device, info->inode}];
   if (!entry || entry.get() == stale) entry = std::make_shared<RegistryEntry>();
   return entry;
 }
@@ -80,13 +79,14 @@ std::shared_ptr<RegistryEntry> registry_open(const std::string& given, const Ope
   watch_forks();
   // The process may change its working directory while the database is open.
   const std::string path = given.empty() ? given : std::filesystem::absolute(given).string();
+  FileSystem& files = options.files != nullptr ? *options.files : posix_file_system();
   Core::prepare_directory(path, options);
-  std::shared_ptr<RegistryEntry> entry = entry_of(path, nullptr);
+  std::shared_ptr<RegistryEntry> entry = entry_of(files, path, nullptr);
   std::unique_lock lock(entry->mutex);
   while (entry->core && !entry->core->is_at(path)) {
     const std::shared_ptr<RegistryEntry> stale = std::exchange(entry, nullptr);
     lock.unlock();
-    entry = entry_of(path, stale.get());
+    entry = entry_of(files, path, stale.get());
     lock = std::unique_lock(entry->mutex);
   }
   if (entry->core) {

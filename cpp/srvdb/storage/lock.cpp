@@ -33,8 +33,9 @@ struct flock whole_file() noexcept {
 
 }  // namespace
 
-std::unique_ptr<DirectoryLock> DirectoryLock::acquire(const std::string& directory) {
-  const std::string path = directory + "/LOCK";
+std::unique_ptr<DirectoryLock> DirectoryLock::acquire(const std::string& directory,
+                                                      FileSystem& files) {
+  const std::string path = files.lock_path(directory + "/LOCK");
   const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (descriptor < 0) throw_storage("cannot open", path, errno);
   std::unique_ptr<DirectoryLock> lock(new DirectoryLock(descriptor));
@@ -54,8 +55,8 @@ std::unique_ptr<DirectoryLock> DirectoryLock::acquire(const std::string& directo
   return lock;
 }
 
-std::optional<int> DirectoryLock::holder(const std::string& directory) {
-  const std::string path = directory + "/LOCK";
+std::optional<int> DirectoryLock::holder(const std::string& directory, FileSystem& files) {
+  const std::string path = files.lock_path(directory + "/LOCK");
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (descriptor < 0) {
     if (errno == ENOENT) return std::nullopt;

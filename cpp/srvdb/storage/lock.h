@@ -10,16 +10,21 @@
 #include <optional>
 #include <string>
 
+#include "srvdb/storage/file.h"
+
 namespace srvdb {
 
 class DirectoryLock {
  public:
-  // Takes <directory>/LOCK. Throws Error(kLocked) with the holder's pid, or Error(kStorage).
-  static std::unique_ptr<DirectoryLock> acquire(const std::string& directory);
+  // Takes <directory>/LOCK (FileSystem::lock_path). Throws Error(kLocked) with the holder's pid, or
+  // Error(kStorage).
+  static std::unique_ptr<DirectoryLock> acquire(const std::string& directory,
+                                                FileSystem& files = posix_file_system());
   // Pid of the process that holds the lock (0 when it is not known), nothing when it is free or the
   // directory has none.
   // Changes nothing: for readers, which take no lock.
-  static std::optional<int> holder(const std::string& directory);
+  static std::optional<int> holder(const std::string& directory,
+                                   FileSystem& files = posix_file_system());
   ~DirectoryLock();  // frees the lock
   DirectoryLock(const DirectoryLock&) = delete;
   DirectoryLock& operator=(const DirectoryLock&) = delete;

@@ -361,6 +361,7 @@ TEST(ArchiveFaultTest, AFullOrFailingDiskLeavesNothingBehind) {
 TEST(ArchivePowerTest, WhatBearsItsNameAfterAPowerCutIsWhole) {
   SimulatedFiles files;
   files.make_dir("/d");
+  files.sync_dir("/");
   make_tree(files, "/d/db", 1000);
   const Contents expected = contents_of(files, "/d/db");
   archive(files, "/d/db", "/d/a");

@@ -203,7 +203,9 @@ TEST(SimulatedFiles, CrashForgetsRenamesOfDirectoriesThatWereNotSynced) {
   using Keep = SimulatedFiles::Keep;
   SimulatedFiles files;
   files.make_dir("d");
+  files.sync_dir("");
   files.make_dir("d/t");
+  files.sync_dir("d");
   const auto file = files.open("d/t/a", OpenMode::kCreate);
   file->pwrite("one", 3, 0);
   file->sync_data();
@@ -223,6 +225,7 @@ TEST(SimulatedFiles, CrashForgetsRenamesOfDirectoriesThatWereNotSynced) {
 TEST(SimulatedFiles, CrashKeepsWhatWasSyncedAndNothingElse) {
   SimulatedFiles files;
   files.make_dir("d");
+  files.sync_dir("");
   const auto file = files.open("d/a", OpenMode::kCreate);
   file->pwrite("one", 3, 0);
   file->sync_data();

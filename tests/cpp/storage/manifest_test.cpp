@@ -34,6 +34,7 @@ Manifest full_manifest() {
 std::unique_ptr<SimulatedFiles> fresh_files() {
   auto files = std::make_unique<SimulatedFiles>();
   files->make_dir("db");
+  files->sync_dir("");
   return files;
 }
 

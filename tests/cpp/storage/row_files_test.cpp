@@ -54,6 +54,7 @@ void expect_right(const RowFilesView& view, Row row) {
 std::unique_ptr<SimulatedFiles> fresh_files() {
   auto files = std::make_unique<SimulatedFiles>();
   files->make_dir("gen");
+  files->sync_dir("");
   return files;
 }
 

@@ -20,6 +20,7 @@ const std::string kFirstSegment = "wal/00000000000000000001.log";
 std::unique_ptr<SimulatedFiles> fresh_files() {
   auto files = std::make_unique<SimulatedFiles>();
   files->make_dir(kDirectory);
+  files->sync_dir("");
   return files;
 }
 
