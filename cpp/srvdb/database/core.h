@@ -10,7 +10,7 @@
 // Files: core_open.cpp (open, create, close), core_recover.cpp, core_write.cpp (batches of rows),
 // core_change.cpp (changes of rows that exist; publishing), core_expiry.cpp, checkpoint.cpp,
 // core_search.cpp, core_records.cpp (look-ups by id, stats), core_log.cpp (the change log),
-// core_generation.cpp.
+// core_generation.cpp, core_snapshot.cpp (snapshots, restoring, backups).
 //
 // Compaction and restoring put another generation's files in the place of the present one's:
 // switch_generation() swaps meta_, row_files_ and indexer_ while it holds every lock but
@@ -105,7 +105,18 @@ class Core final : public IndexHost {
   std::size_t count();
   Stats stats() const;
 
+  SnapshotInfo create_snapshot(const std::string& name);
+  std::vector<SnapshotInfo> snapshots() const;
+  std::string path_of_snapshot(const std::string& name) const;
+  void drop_snapshot(const std::string& name);
+  void restore_snapshot(const std::string& name, bool keep_current);
+  void backup(const std::string& path, bool compressed);
+  // Of a read-only core: another one that shows the newest state and shares with this one what it
+  // can, or null when there is nothing newer.
+  std::shared_ptr<Core> refreshed();
+
   const std::string& path() const noexcept { return path_; }
+  Uuid uuid() const { return current_manifest().uuid; }
   bool read_only() const noexcept { return options_.read_only; }
 
   std::shared_ptr<const View> view() const override;
@@ -186,9 +197,11 @@ class Core final : public IndexHost {
   };
 
   Core(std::string path, const OpenOptions& options);
+  static std::shared_ptr<Core> open(const std::string& path, const OpenOptions& options,
+                                    const Core* before);
 
   // core_generation.cpp
-  std::shared_ptr<MetaStore> open_meta(std::uint64_t generation, bool create) const;
+  std::shared_ptr<MetaStore> open_meta(const Manifest& manifest, bool create) const;
   std::shared_ptr<View> make_view(const Manifest& manifest, const MetaStore::ReadTxn& store,
                                   RowFiles* rows) const;
   std::shared_ptr<Indexer> make_indexer(const Manifest& manifest) const;
@@ -202,6 +215,26 @@ class Core final : public IndexHost {
   void switch_generation(const Standstill& standstill, NextGeneration next);
   void commit_manifest(const Manifest& manifest);
   void remove_leftovers() noexcept;
+
+  // core_snapshot.cpp; maintenance_mutex_ is held
+  struct Copied {
+    MetaState state;
+    Manifest manifest;
+    std::vector<ManifestFile> lengths;  // that its files must have
+  };
+  Manifest current_manifest() const;
+  std::shared_ptr<MetaStore> store() const;
+  Copied copy_database(const std::string& to, const Manifest& manifest, bool link);
+  SnapshotInfo make_snapshot(std::string name, bool any_name, bool automatic,
+                             const Manifest& manifest);
+  NextGeneration copy_snapshot(const Manifest& snapshot, const std::string& from,
+                               std::uint64_t generation);
+  void continue_history(MetaStore& restored, const std::string& name, const std::string& kept);
+  void refuse_snapshot_writer() const;
+  void schedule_snapshot();
+  bool background_snapshot();
+  bool changed_since_snapshot() const;
+  std::string prune_snapshots();
   template <typename Drop>
   void drop_derived(const View& view, Drop&& drop);
 
@@ -358,6 +391,7 @@ class Core final : public IndexHost {
   std::shared_ptr<Indexer> indexer_;  // guarded by view_mutex_; null while there is no dimension
 
   // Read-only: the state this core shows, pinned in the store for as long as it is open.
+  const Core* before_ = nullptr;  // while starting: the core whose files may be shared
   mutable std::mutex pinned_mutex_;
   std::optional<MetaStore::ReadTxn> pinned_;  // guarded by pinned_mutex_
 
@@ -369,11 +403,13 @@ class Core final : public IndexHost {
   std::string failure_;           // guarded by failure_mutex_: why writes are refused
   std::string checkpoint_error_;  // guarded by failure_mutex_: of the last one in the background
   std::string index_error_;       // guarded by failure_mutex_: of the last piece of linking
+  std::string snapshot_error_;    // guarded by failure_mutex_: of the last automatic snapshot
 
   std::unique_ptr<BackgroundJob> checkpoint_job_;
   std::unique_ptr<BackgroundJob> index_job_;
   std::unique_ptr<BackgroundJob> compact_job_;
   Interrupt compact_stop_;
+  std::unique_ptr<BackgroundJob> snapshot_job_;
 };
 
 template <typename Read>

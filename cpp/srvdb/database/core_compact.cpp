@@ -156,7 +156,8 @@ void Core::Compaction::start() {
   files_.make_dir(directory_);
   next_.rows =
       RowFiles::create(files_, directory_, manifest.uuid, next_.generation, next_.dimension);
-  next_.meta = core_.open_meta(next_.generation, true);
+  manifest.generation = next_.generation;
+  next_.meta = core_.open_meta(manifest, true);
 }
 
 // ---- rows --------------------------------------------------------------------------------------

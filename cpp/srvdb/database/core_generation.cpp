@@ -1,22 +1,44 @@
 // Core: the parts of a generation, and putting another generation in its place.
 
-#include <algorithm>
+#include <cerrno>
 #include <utility>
 
 #include "srvdb/base/error.h"
 #include "srvdb/base/events.h"
 #include "srvdb/database/core.h"
+#include "srvdb/database/snapshot.h"
 
 namespace srvdb {
 
+namespace {
+
+constexpr std::uint64_t kReaderMapBytes = std::uint64_t{64} << 30;  // address space, not memory
+
+}  // namespace
+
 // ---- one generation ----------------------------------------------------------------------------
 
-std::shared_ptr<MetaStore> Core::open_meta(std::uint64_t generation, bool create) const {
+std::shared_ptr<MetaStore> Core::open_meta(const Manifest& manifest, bool create) const {
+  const std::string path = generation_path(manifest.generation) + "/metadata.db";
   MetaStoreOptions options;
   options.create = create;
   options.read_only = options_.read_only;
   options.files = &files_;
-  return std::make_shared<MetaStore>(generation_path(generation) + "/metadata.db", options);
+  options.immutable = is_snapshot(manifest);
+  if (!options.read_only || options.immutable) return std::make_shared<MetaStore>(path, options);
+  if (before_ != nullptr && before_->manifest_.generation == manifest.generation &&
+      before_->manifest_.uuid == manifest.uuid && before_->is_at(path_)) {
+    return before_->meta_;  // LMDB opens a file once in a process
+  }
+  // Room for what writers will add: a map cannot grow while a reader pins a moment.
+  options.initial_map_bytes = kReaderMapBytes;
+  try {
+    return std::make_shared<MetaStore>(path, options);
+  } catch (const Error& error) {
+    if (error.os_error() != ENOMEM) throw;  // address space may be limited
+  }
+  options.initial_map_bytes = MetaStoreOptions().initial_map_bytes;
+  return std::make_shared<MetaStore>(path, options);
 }
 
 // What the store publishes, before anything in the log above it.
@@ -115,8 +137,7 @@ void Core::switch_generation(const Standstill&, NextGeneration next) {
                     std::to_string(view()->sequence));
   }
   // Whatever can fail comes before the commit.
-  const auto store_file =
-      files_.info(generation_path(next.generation) + "/metadata.db");
+  const auto store_file = files_.info(generation_path(next.generation) + "/metadata.db");
   const std::shared_ptr<View> shown = make_view(manifest, next.meta->read(), next.rows.get());
   std::shared_ptr<Indexer> indexer;
   if (next.rows) {
@@ -190,9 +211,26 @@ void Core::remove_leftovers() noexcept {
     for (const std::string& name : files_.list_dir(path_)) {
       if (name.starts_with("gen-") && name != current) remove_tree(files_, path_ + "/" + name);
     }
+    remove_unfinished(files_, path_);
   } catch (const std::exception& error) {
     post_event(Event::Level::kInfo, path_ + ": leftovers stay for now: " + error.what());
   }
+}
+
+// ---- moving a reader on ------------------------------------------------------------------------
+
+std::shared_ptr<Core> Core::refreshed() {
+  if (!options_.read_only || is_snapshot(manifest_)) return nullptr;
+  const std::optional<Manifest> now = read_manifest(files_, path_, true);
+  if (!now || now->uuid != manifest_.uuid) {
+    throw Error(ErrorCode::kNotFound, path_ + " is no longer the database that was opened");
+  }
+  // Beside a writer nothing but a checkpoint changes what a reader may see.
+  if (*now == manifest_ && is_at(path_) && view()->sequence == applied_ &&
+      meta_->state().applied_sequence == applied_ && DirectoryLock::holder(path_, files_)) {
+    return nullptr;
+  }
+  return open(path_, options_, this);
 }
 
 }  // namespace srvdb

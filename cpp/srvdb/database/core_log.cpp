@@ -25,7 +25,7 @@ std::span<const std::pair<Sequence, std::string_view>> entries_after(const Pendi
 std::vector<LogEntry> Core::change_log(const LogQuery& query) const {
   std::vector<LogEntry> out;
   if (query.limit == 0) return out;
-  const std::string where = generation_path() + "/metadata.db";
+  const std::string where = generation_path(view()->generation) + "/metadata.db";
   const std::shared_lock state(state_mutex_);
   const PendingLog none;
   const PendingLog& frozen = frozen_ ? frozen_->changes.log() : none;
@@ -92,7 +92,7 @@ std::uint64_t Core::count_log_before(Sequence before) const {
 }
 
 Sequence Core::change_log_at(std::int64_t time_us) const {
-  const std::string where = generation_path() + "/metadata.db";
+  const std::string where = generation_path(view()->generation) + "/metadata.db";
   const std::shared_lock state(state_mutex_);
   Sequence found = 0;
   const auto look = [&](Sequence sequence, ByteSpan bytes) {

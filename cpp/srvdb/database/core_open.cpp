@@ -8,6 +8,7 @@
 #include "srvdb/base/events.h"
 #include "srvdb/database/core.h"
 #include "srvdb/database/registry.h"
+#include "srvdb/database/snapshot.h"
 
 namespace srvdb {
 namespace {
@@ -79,6 +80,11 @@ void Core::check_options(const OpenOptions& options) {
   check_ef(options.ef);
   check_range("buffer_bytes", options.buffer_bytes, 4096, std::uint64_t{1} << 40);
   check_range("flush_rows", options.flush_rows, 1, kMaxRows);
+  check_range("snapshot_keep", options.snapshot_keep, 1, 1'000'000);
+  if (options.snapshot_every_ms != 0) {
+    check_range("snapshot_every_ms", static_cast<std::uint64_t>(options.snapshot_every_ms), 1,
+                std::uint64_t{1} << 40);
+  }
 }
 
 void Core::prepare_directory(const std::string& path, const OpenOptions& options) {
@@ -121,13 +127,20 @@ Core::Core(std::string path, const OpenOptions& options)
 }
 
 std::shared_ptr<Core> Core::open(const std::string& path, const OpenOptions& options) {
+  return open(path, options, nullptr);
+}
+
+std::shared_ptr<Core> Core::open(const std::string& path, const OpenOptions& options,
+                                 const Core* before) {
   // A writer may replace the manifest, checkpoint or drop log segments between the steps of a
   // reader; then another look finds things in order, unless they are really damaged.
   constexpr int kReaderTries = 3;
   for (int tries = 1;; ++tries) {
     std::shared_ptr<Core> core(new Core(path, options));
     try {
+      core->before_ = before;
       core->start();
+      core->before_ = nullptr;
       return core;
     } catch (const Error& error) {
       const bool may_pass = error.code() == ErrorCode::kCorruption || error.os_error() == ENOENT;
@@ -138,6 +151,7 @@ std::shared_ptr<Core> Core::open(const std::string& path, const OpenOptions& opt
 
 void Core::start() {
   if (!options_.read_only) {
+    refuse_snapshot_writer();
     lock_ = DirectoryLock::acquire(path_, files_);
     registry_watch_lock(lock_.get());
   }
@@ -152,6 +166,7 @@ void Core::start() {
     create_new();
   }
   index_job_->wake();  // not before: recovery takes no locks
+  schedule_snapshot();
 }
 
 std::string Core::generation_path(std::uint64_t generation) const {
@@ -193,7 +208,7 @@ void Core::open_store(bool create) {
   metric_ = static_cast<Metric>(manifest_.spaces[0].metric - 1);
   mode_ = static_cast<Mode>(manifest_.mode - 1);
   graph_params_ = {manifest_.m, manifest_.ef_construction, metric_};
-  meta_ = open_meta(manifest_.generation, create);
+  meta_ = open_meta(manifest_, create);
   store_file_ = files_.info(generation_path() + "/metadata.db");
 }
 
@@ -213,15 +228,21 @@ void Core::open_existing(Manifest manifest) {
   applied_rows_ = state.published_rows;
   next_row_ = state.published_rows;
   previous_checkpoint_ = state.applied_sequence;
-  if (dim != 0) {
+  const PublishedRows published{state.published_rows, state.id_bytes};
+  if (before_ != nullptr && before_->meta_ == meta_ && before_->row_files_) {
+    row_files_ = before_->row_files_;  // with what is mapped and checked already
+    row_files_->advance_to(published);
+  } else if (dim != 0) {
     row_files_ = RowFiles::open(files_, generation_path(), manifest_.uuid, manifest_.generation,
-                                dim, {state.published_rows, state.id_bytes}, options_.read_only);
+                                dim, published, options_.read_only);
   }
   view_ = with_store([&](const MetaStore::ReadTxn& store) {
     return make_view(manifest_, store, row_files_.get());
   });
   if (row_files_) start_indexer();
   // A reader beside a living writer sees the last checkpoint; the log is then still being written.
+  // A snapshot has no log.
+  if (is_snapshot(manifest_)) return;
   if (!options_.read_only || !DirectoryLock::holder(path_, files_)) recover();
 }
 
@@ -240,8 +261,8 @@ MetaState Core::read_state() {
 
 bool Core::is_at(const std::string& path) const {
   const std::shared_lock state(state_mutex_);
-  const auto now = files_.info(path + "/" + generation_directory(view()->generation) +
-                                            "/metadata.db");
+  const auto now =
+      files_.info(path + "/" + generation_directory(view()->generation) + "/metadata.db");
   return now && store_file_ && now->device == store_file_->device &&
          now->inode == store_file_->inode;
 }
@@ -339,6 +360,7 @@ bool Core::background_index() {
 }
 
 void Core::close() {
+  if (snapshot_job_) snapshot_job_->stop();
   if (indexer_) indexer_->stop();
   compact_stop_.stop();
   compact_job_->stop();
@@ -369,6 +391,7 @@ void Core::close() {
 }
 
 Core::~Core() {
+  if (snapshot_job_) snapshot_job_->stop();
   if (indexer_) indexer_->stop();
   compact_stop_.stop();
   if (compact_job_) compact_job_->stop();

@@ -222,6 +222,7 @@ Stats Core::stats() const {
   const std::lock_guard lock(failure_mutex_);
   out.background_error = !failure_.empty()            ? failure_
                          : !checkpoint_error_.empty() ? checkpoint_error_
+                         : !snapshot_error_.empty()   ? snapshot_error_
                                                       : index_error_;
   return out;
 }

@@ -2,18 +2,24 @@
 
 #include <atomic>
 #include <exception>
+#include <mutex>
 #include <shared_mutex>
 
 #include "srvdb/base/error.h"
 #include "srvdb/base/events.h"
 #include "srvdb/database/core.h"
 #include "srvdb/database/registry.h"
+#include "srvdb/database/snapshot.h"
+#include "srvdb/storage/file.h"
 
 namespace srvdb {
 
 struct Database::Handle {
-  std::shared_ptr<Core> core;
-  std::shared_ptr<RegistryEntry> entry;
+  std::mutex core_mutex;
+  std::shared_ptr<Core> core;            // guarded by core_mutex; refresh() replaces it
+  std::shared_ptr<RegistryEntry> entry;  // refresh() and close() only, under `refreshing`
+  std::mutex refreshing;
+  OpenOptions options;
   bool read_only = false;
   std::uint64_t epoch = 0;
   std::atomic<std::uint32_t> ef{kDefaultEf};
@@ -31,11 +37,15 @@ class Database::Call {
     }
     lock_ = std::shared_lock(handle.running);
     if (handle.closed) throw Error(ErrorCode::kClosed, "the database is closed");
+    {
+      const std::lock_guard lock(handle.core_mutex);
+      core_ = handle.core;
+    }
     if (writes && handle.read_only) {
-      throw Error(ErrorCode::kReadOnly, handle.core->path() + " was opened read-only");
+      throw Error(ErrorCode::kReadOnly, core_->path() + " was opened read-only");
     }
   }
-  Core* operator->() const { return handle_.core.get(); }
+  Core* operator->() const { return core_.get(); }
   SearchOptions with_ef(SearchOptions options) const {
     if (options.ef == 0) options.ef = handle_.ef.load(std::memory_order_relaxed);
     return options;
@@ -44,6 +54,7 @@ class Database::Call {
  private:
   Handle& handle_;
   std::shared_lock<std::shared_mutex> lock_;
+  std::shared_ptr<Core> core_;
 };
 
 std::shared_ptr<Database> Database::open(const std::string& path, const OpenOptions& options) {
@@ -53,6 +64,7 @@ std::shared_ptr<Database> Database::open(const std::string& path, const OpenOpti
   std::shared_ptr<Database> out(new Database(std::move(core), options.read_only));
   out->handle_->entry = std::move(entry);
   out->handle_->ef = options.ef;
+  out->handle_->options = options;
   return out;
 }
 
@@ -172,7 +184,7 @@ void Database::close() {
   handle_->closed = true;                      // calls that come now leave at once
   const std::unique_lock alone(handle_->running);
   if (handle_->core == nullptr) return;
-  handle_->core = nullptr;
+  handle_->core = nullptr;  // nobody runs
   registry_close(*handle_->entry, handle_->read_only);
 }
 
@@ -200,6 +212,48 @@ void Database::set_ef(std::uint32_t ef) {
   const Call call(*handle_);
   Core::check_ef(ef);
   handle_->ef = ef;
+}
+
+SnapshotInfo Database::create_snapshot(const std::string& name) {
+  return Call(*handle_, true)->create_snapshot(name);
+}
+
+std::vector<SnapshotInfo> Database::list_snapshots() const {
+  return Call(*handle_)->snapshots();
+}
+
+void Database::drop_snapshot(const std::string& name) {
+  Call(*handle_, true)->drop_snapshot(name);
+}
+
+void Database::restore_snapshot(const std::string& name, bool keep_current) {
+  Call(*handle_, true)->restore_snapshot(name, keep_current);
+}
+
+std::string Database::snapshot_path(const std::string& name) const {
+  return Call(*handle_)->path_of_snapshot(name);
+}
+
+void Database::backup(const std::string& path, bool compressed) {
+  Call(*handle_)->backup(path, compressed);
+}
+
+void Database::restore_backup(const std::string& file, const std::string& path, FileSystem* files) {
+  srvdb::restore_backup(files != nullptr ? *files : posix_file_system(), file, path);
+}
+
+Sequence Database::refresh() {
+  const Call call(*handle_);
+  const std::lock_guard one(handle_->refreshing);
+  std::shared_ptr<Core> core;
+  {
+    const std::lock_guard lock(handle_->core_mutex);
+    core = handle_->core;
+  }
+  handle_->entry = registry_refresh(handle_->entry, core, handle_->options);
+  const std::lock_guard lock(handle_->core_mutex);
+  handle_->core.swap(core);
+  return handle_->core->view()->sequence;
 }
 
 }  // namespace srvdb

@@ -176,6 +176,32 @@ class Database {
   void set_mode(Mode mode);       // stored
   void set_ef(std::uint32_t ef);  // 1..1,000,000, for searches that name none; kInvalidInput
 
+  // Snapshots: named states that are kept in the directory and share unchanged bytes with it. Made
+  // and restored while searches go on; one is opened as a database of its own, read-only, at
+  // snapshot_path(). A name is 1..100 letters, digits, '.', '_' or '-', not beginning with '.'
+  // (kInvalidInput); without one it is "snapshot_YYYYMMDD_HHMMSS" (UTC). kDuplicateId: taken.
+  SnapshotInfo create_snapshot(const std::string& name = {});
+  std::vector<SnapshotInfo> list_snapshots() const;  // oldest first
+  void drop_snapshot(const std::string& name);       // kNotFound
+  // Puts the snapshot's state in the place of the present one, wholly or not at all. Unless told
+  // otherwise the present one becomes the snapshot "before_restore_YYYYMMDD_HHMMSS". Sequences and
+  // change log go on. kNotFound.
+  void restore_snapshot(const std::string& name, bool keep_current = true);
+  std::string snapshot_path(const std::string& name) const;  // kNotFound, kInvalidInput
+
+  // A full copy of the present state, without snapshots, made while the database is in use: a
+  // directory (new or empty) that opens as a database, or one compressed file for
+  // restore_backup(). kInvalidInput: the target exists.
+  void backup(const std::string& path, bool compressed = false);
+  // Unpacks a compressed backup to a new or empty directory. kCorruption: damaged, nothing is left.
+  static void restore_backup(const std::string& file, const std::string& path,
+                             FileSystem* files = nullptr);
+
+  // Moves a read-only handle to the newest state a reader may see, and says which sequence it shows
+  // now. Hits and views handed out before stay as they are. A handle that writes, or shares the
+  // core of one that does, is always there.
+  Sequence refresh();
+
  private:
   class Call;
   Database(std::shared_ptr<Core> core, bool read_only);

@@ -43,6 +43,9 @@ inline constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
 
 inline constexpr const char* kCodesName = "codes.i8";
 inline constexpr const char* kCodesFixName = "codes.fix";
+inline constexpr const char* kGraphName = "graph.hnsw";
+inline constexpr std::uint8_t kDerivedCodes = 1;  // kinds of derived files in the manifest
+inline constexpr std::uint8_t kDerivedGraph = 2;
 
 // The codes as a search sees them.
 class CodePart final : public RowVerifier {

@@ -9,9 +9,6 @@
 namespace srvdb {
 namespace {
 
-constexpr std::uint8_t kDerivedCodes = 1;  // kinds of derived files in the manifest
-constexpr std::uint8_t kDerivedGraph = 2;
-constexpr const char* kGraphName = "graph.hnsw";
 constexpr const char* kGraphTemporaryName = "graph.hnsw.tmp";
 
 const ManifestDerived* find_entry(const std::vector<ManifestDerived>& derived, std::uint8_t kind) {

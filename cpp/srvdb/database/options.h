@@ -50,11 +50,23 @@ struct OpenOptions {
   std::size_t buffer_bytes = 8u << 20;  // append buffer: rows waiting to be written; >= 4096
   std::size_t flush_rows = 1000;        // append buffer: rows; >= 1
   bool background = true;               // link rows in the background
+  std::int64_t snapshot_every_ms = 0;   // automatic snapshots so far apart; 0: none
+  std::size_t snapshot_keep = 24;       // automatic snapshots that stay, the newest; >= 1
   // Compaction unasked: when this share of the rows is gone and takes at least so many bytes; 0:
   // not.
   double auto_compact_share = 0.5;
   std::uint64_t auto_compact_bytes = 64u << 20;
   FileSystem* files = nullptr;  // nullptr: the operating system's; tests replace it
+};
+
+// A named state that was kept.
+struct SnapshotInfo {
+  std::string name;
+  std::int64_t time_us = 0;     // when it was made, since the epoch (UTC)
+  std::uint64_t vectors = 0;    // live rows
+  std::uint64_t deleted = 0;    // rows that it holds besides
+  std::uint64_t own_bytes = 0;  // of files that nothing else shares: dropping it frees them
+  bool automatic = false;
 };
 
 // A consistent look at one moment; plain values.

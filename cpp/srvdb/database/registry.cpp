@@ -104,6 +104,31 @@ std::shared_ptr<RegistryEntry> registry_open(const std::string& given, const Ope
   return entry;
 }
 
+std::shared_ptr<RegistryEntry> registry_refresh(std::shared_ptr<RegistryEntry> entry,
+                                                std::shared_ptr<Core>& core,
+                                                const OpenOptions& options) {
+  if (!core->read_only()) return entry;
+  FileSystem& files = options.files != nullptr ? *options.files : posix_file_system();
+  {
+    const std::lock_guard lock(entry->mutex);
+    if (entry_of(files, core->path(), nullptr) == entry) {
+      if (std::shared_ptr<Core> newer = entry->core->refreshed()) entry->core = std::move(newer);
+      core = entry->core;
+      return entry;
+    }
+  }
+  // A generation later the directory was opened again, by an entry of its own: join that one.
+  std::shared_ptr<Core> newer;
+  std::shared_ptr<RegistryEntry> joined = registry_open(core->path(), options, newer);
+  if (newer->uuid() != core->uuid()) {
+    registry_close(*joined, true);
+    throw Error(ErrorCode::kNotFound, core->path() + " is no longer the database that was opened");
+  }
+  core = std::move(newer);
+  registry_close(*entry, true);
+  return joined;
+}
+
 void registry_close(RegistryEntry& entry, bool read_only) {
   const std::lock_guard lock(entry.mutex);
   --entry.handles;

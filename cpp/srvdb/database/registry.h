@@ -33,6 +33,13 @@ struct RegistryEntry {
 std::shared_ptr<RegistryEntry> registry_open(const std::string& path, const OpenOptions& options,
                                              std::shared_ptr<Core>& core);
 
+// Moves a read-only handle to the newest state: gives it another core when there is anything newer.
+// The other handles of the entry stay where they are until they ask for it. `core` is the handle's.
+// Does nothing on a core that writes. Throws what opening throws; then the handle stays as it is.
+std::shared_ptr<RegistryEntry> registry_refresh(std::shared_ptr<RegistryEntry> entry,
+                                                std::shared_ptr<Core>& core,
+                                                const OpenOptions& options);
+
 // Drops one handle; closes the core with the last, or checkpoints it when the last writer goes.
 // Throws what closing throws; the handle is gone in any case.
 void registry_close(RegistryEntry& entry, bool read_only);

@@ -121,6 +121,13 @@ void IdFiles::truncate_to(Row rows, std::uint64_t id_bytes) {
   id_bytes_ = id_bytes;
 }
 
+void IdFiles::advance_to(Row rows, std::uint64_t id_bytes) {
+  check_length(*bytes_, id_bytes);
+  check_length(*fixes_, std::uint64_t{rows} * sizeof(IdFix));
+  rows_ = rows;
+  id_bytes_ = id_bytes;
+}
+
 IdView IdFiles::view() {
   check_length(*bytes_, id_bytes_);
   check_length(*fixes_, std::uint64_t{rows_} * sizeof(IdFix));

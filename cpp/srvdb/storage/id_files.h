@@ -61,6 +61,8 @@ class IdFiles {
   void append(Row first_row, std::span<const std::string_view> ids);
   void sync();
   void truncate_to(Row rows, std::uint64_t id_bytes);
+  // Rows that somebody else appended; both files must hold them.
+  void advance_to(Row rows, std::uint64_t id_bytes);
   IdView view();  // of all rows appended so far; called by the writer's thread
 
  private:

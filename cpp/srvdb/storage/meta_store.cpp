@@ -100,14 +100,15 @@ MetaStore::Impl::Impl(const std::string& location, const MetaStoreOptions& optio
   mdb_env_set_maxdbs(env, kMaxTrees);
   mdb_env_set_maxreaders(env, kMaxReaders);
   mdb_env_set_mapsize(env, static_cast<std::size_t>(map));
-  const unsigned flags = MDB_NOSUBDIR | MDB_NOTLS | (options.read_only ? MDB_RDONLY : 0u);
+  const unsigned flags = MDB_NOSUBDIR | MDB_NOTLS | (options.read_only ? MDB_RDONLY : 0u) |
+                         (options.immutable ? MDB_NOLOCK : 0u);
   {
     const LmdbFile::Opening scope(*file);
     result = mdb_env_open(env, path.c_str(), flags, 0600);
   }
   if (result != 0) throw_lmdb("cannot open", path, result);
   int dead_readers = 0;
-  mdb_reader_check(env, &dead_readers);  // slots of killed processes
+  if (!options.immutable) mdb_reader_check(env, &dead_readers);  // slots of killed processes
   open_trees(options.create && !options.read_only);
   static_cast<void>(owner.release());
 }

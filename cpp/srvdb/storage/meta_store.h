@@ -64,7 +64,8 @@ struct MetaStoreOptions {
   bool read_only = false;
   bool create = false;
   std::uint64_t initial_map_bytes = 16u << 20;  // doubled as needed
-  FileSystem* files = nullptr;                  // the operating system's when null; must outlive it
+  bool immutable = false;  // read-only, and nobody ever writes the file: no reader table is needed
+  FileSystem* files = nullptr;  // the operating system's when null; must outlive it
 };
 
 struct MetaStoreStats {

@@ -84,6 +84,10 @@ void RowFiles::truncate_to(PublishedRows published) {
   ids_->truncate_to(published.rows, published.id_bytes);
 }
 
+void RowFiles::advance_to(PublishedRows published) {
+  ids_->advance_to(published.rows, published.id_bytes);
+}
+
 RowFilesView RowFiles::view() {
   return {vectors_->view(rows()), ids_->view()};
 }

@@ -73,6 +73,8 @@ class RowFiles {
   void start_sync() noexcept { vectors_->start_sync(); }  // of the large ones; see File::start_sync
   void sync();                                            // all four files
   void truncate_to(PublishedRows published);
+  // Opened read-only: more has been published since; never less.
+  void advance_to(PublishedRows published);
   // Rows that have their ids: [0, rows()).
   Row rows() const noexcept { return ids_->rows(); }
   std::uint64_t id_bytes() const noexcept { return ids_->id_bytes(); }

@@ -163,17 +163,21 @@ TEST_F(RegistryTest, AForkedChildGetsAClearErrorAndMayReadByItself) {
 
 TEST_F(RegistryTest, AForkedChildDoesNotKeepTheLock) {
   int to_child[2];
+  int to_parent[2];
   ASSERT_EQ(::pipe(to_child), 0);
+  ASSERT_EQ(::pipe(to_parent), 0);
   auto db = open();
   fill(*db, 2, kDim);
   const ::pid_t child = ::fork();
+  char byte = 0;
   if (child == 0) {
     ::close(to_child[1]);
-    char byte = 0;
+    if (::write(to_parent[1], &byte, 1) != 1) ::_exit(2);
     const auto end = ::read(to_child[0], &byte, 1);  // until the parent is done
     ::_exit(end == 0 ? 0 : 1);
   }
   ::close(to_child[0]);
+  ASSERT_EQ(::read(to_parent[0], &byte, 1), 1);  // it runs: its handler has closed the lock
   db->close();
   EXPECT_EQ(in_child([&] { return Database::open(path_, {})->count() == 2 ? 0 : 1; }), 0);
   ::close(to_child[1]);

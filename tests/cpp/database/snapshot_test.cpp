@@ -1,0 +1,545 @@
+// Snapshots: a named state stays what it was, costs what changed, and can be gone back to.
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <filesystem>
+#include <regex>
+#include <set>
+#include <thread>
+
+#include "fault_files.h"
+#include "fixture.h"
+#include "model.h"
+#include "srvdb/base/events.h"
+
+namespace srvdb {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t kDim = 6;
+
+class SnapshotTest : public DatabaseTest {
+ protected:
+  static OpenOptions small_buffer() {
+    OpenOptions options;
+    options.flush_rows = 16;  // larger batches go straight to the files
+    options.background = false;
+    return options;
+  }
+  std::string snapshot_path(const std::string& name) const { return path_ + "/snapshots/" + name; }
+  static std::shared_ptr<Database> open_read_only(const std::string& path) {
+    OpenOptions options;
+    options.read_only = true;
+    return Database::open(path, options);
+  }
+  // How the snapshot differs from the model.
+  std::string snapshot_difference(const std::string& name, const Model& model) {
+    return difference(*open_read_only(snapshot_path(name)), model);
+  }
+  static void run(Operations& operations, Database& db, Model& model, int steps) {
+    for (int i = 0; i < steps; ++i) {
+      const Operation operation = operations.next(model);
+      operation.apply(db);
+      operation.apply(model);
+    }
+  }
+  // Bytes on disk below a directory, a file with many names once; graph files apart.
+  static std::uint64_t unique_bytes(const std::string& directory) {
+    std::set<std::uint64_t> seen;
+    std::uint64_t bytes = 0;
+    for (const auto& entry : fs::recursive_directory_iterator(directory)) {
+      if (!entry.is_regular_file() || entry.path().filename() == "graph.hnsw") continue;
+      const auto info = posix_file_system().info(entry.path());
+      if (seen.insert(info->inode).second) bytes += info->size;
+    }
+    return bytes;
+  }
+};
+
+TEST_F(SnapshotTest, ASnapshotShowsItsStateWhateverComesLater) {
+  const auto db = open(small_buffer());
+  Operations operations(3, kDim, 8, 40);
+  Model model;
+  std::map<std::string, Model> kept;
+  for (int round = 0; round < 6; ++round) {
+    run(operations, *db, model, 12);
+    const std::string name = numbered("s", static_cast<std::size_t>(round));
+    const SnapshotInfo made = db->create_snapshot(name);
+    EXPECT_EQ(made.name, name);
+    EXPECT_EQ(made.vectors, db->count());
+    kept[name] = model;
+    for (const auto& [old, state] : kept) ASSERT_EQ(snapshot_difference(old, state), "") << old;
+    if (round == 3) db->optimize(1, nullptr, nullptr);
+  }
+  db->close();
+  for (const auto& [old, state] : kept) EXPECT_EQ(snapshot_difference(old, state), "") << old;
+  EXPECT_EQ(difference(*open(small_buffer()), model), "");
+}
+
+// Rows behind those of a snapshot are cut off and written again in the files that it shares.
+TEST_F(SnapshotTest, ARecoveryThatCutsRowsLeavesTheSnapshotAsItWas) {
+  Model model;
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    const auto db = open(small_buffer());
+    fill(*db, 50, kDim);
+    db->create_snapshot("s");
+    fill(*db, 3, kDim, 50);
+    fill(*db, 100, kDim, 53);  // straight to the files
+    ::_exit(0);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_EQ(status, 0);
+  std::string log;
+  for (const auto& entry : fs::directory_iterator(path_ + "/wal")) {
+    log = std::max(log, entry.path().string());
+  }
+  fs::resize_file(log, fs::file_size(log) - 1);  // the last batch was never logged whole
+  ASSERT_EQ(fs::hard_link_count(snapshot_path("s") + "/gen-1/vectors.bin"), 2u);
+  const auto before = random_rows(50, kDim);
+  const auto db = open(small_buffer());
+  EXPECT_EQ(db->count(), 53u);
+  fill(*db, 100, kDim, 1000, "other");
+  db->close();
+  const auto snapshot = open_read_only(snapshot_path("s"));
+  EXPECT_EQ(snapshot->count(), 50u);
+  for (std::size_t i = 0; i < 50; ++i) {
+    const std::string id = numbered("r", i);
+    const std::string_view view = id;
+    const auto found = snapshot->records({&view, 1}, true);
+    ASSERT_TRUE(found[0]);
+    const auto* const row = before.data() + i * kDim;
+    EXPECT_EQ(found[0]->embedding, std::vector<float>(row, row + kDim));
+  }
+}
+
+TEST_F(SnapshotTest, ASnapshotIsADatabaseOfItsOwnThatIsNeverWritten) {
+  const auto db = open(small_buffer());
+  const std::vector<float> rows = fill(*db, 30, kDim);
+  db->create_snapshot("past");
+  const std::vector<std::string_view> gone = {"r1"};
+  db->remove(gone);
+  const auto past = open_read_only(snapshot_path("past"));
+  EXPECT_TRUE(past->stats().read_only);
+  EXPECT_EQ(past->search(rows.data() + kDim, kDim, {.k = 1}).hits[0].id, "r1");
+  EXPECT_EQ(code_of([&] { fill(*past, 1, kDim, 99); }), ErrorCode::kReadOnly);
+  EXPECT_EQ(past->refresh(), past->stats().sequence);
+  past->close();
+  EXPECT_EQ(code_of([&] { Database::open(snapshot_path("past"), {}); }), ErrorCode::kReadOnly);
+  std::set<std::string> names;
+  for (const auto& entry : fs::directory_iterator(snapshot_path("past"))) {
+    names.insert(entry.path().filename());
+  }
+  EXPECT_EQ(names, (std::set<std::string>{"MANIFEST", "gen-1"}));
+}
+
+TEST_F(SnapshotTest, NamesAreCheckedMadeUpAndNeverTakenTwice) {
+  const auto db = open(small_buffer());
+  fill(*db, 3, kDim);
+  const std::string longest(100, 'n');
+  for (const std::string& name : {std::string("a"), std::string("A-b_c.9"), longest}) {
+    EXPECT_EQ(db->create_snapshot(name).name, name);
+    EXPECT_EQ(code_of([&] { db->create_snapshot(name); }), ErrorCode::kDuplicateId);
+  }
+  for (const std::string name : {".a", "..", "a/b", "a b", "ä", "a\n"}) {
+    EXPECT_EQ(code_of([&] { db->create_snapshot(name); }), ErrorCode::kInvalidInput) << name;
+    EXPECT_EQ(code_of([&] { db->drop_snapshot(name); }), ErrorCode::kInvalidInput) << name;
+    EXPECT_EQ(code_of([&] { db->restore_snapshot(name); }), ErrorCode::kInvalidInput) << name;
+  }
+  EXPECT_EQ(code_of([&] { db->create_snapshot(longest + "n"); }), ErrorCode::kInvalidInput);
+  EXPECT_EQ(code_of([&] { db->drop_snapshot("b"); }), ErrorCode::kNotFound);
+  EXPECT_EQ(code_of([&] { db->restore_snapshot("b"); }), ErrorCode::kNotFound);
+  EXPECT_EQ(code_of([&] { db->snapshot_path("b"); }), ErrorCode::kNotFound);
+  EXPECT_EQ(db->snapshot_path("a"), snapshot_path("a"));
+  std::set<std::string> made;
+  for (int i = 0; i < 3; ++i) made.insert(db->create_snapshot().name);
+  EXPECT_EQ(made.size(), 3u);
+  for (const std::string& name : made) {
+    EXPECT_TRUE(std::regex_match(name, std::regex("snapshot_[0-9]{8}_[0-9]{6}(_[23])?"))) << name;
+  }
+  EXPECT_EQ(db->list_snapshots().size(), 6u);
+}
+
+TEST_F(SnapshotTest, AnEmptyDatabaseHasSnapshotsToo) {
+  const auto db = open(small_buffer());
+  db->create_snapshot("empty");
+  EXPECT_EQ(open_read_only(snapshot_path("empty"))->count(), 0u);
+  fill(*db, 5, kDim);
+  db->restore_snapshot("empty");
+  EXPECT_EQ(db->count(), 0u);
+  fill(*db, 5, kDim + 1);  // it has no dimension again
+  db->close();
+  EXPECT_EQ(open(small_buffer())->count(), 5u);
+}
+
+TEST_F(SnapshotTest, ASnapshotAfterOnePercentOfChangesCostsMetadataAndOnePercent) {
+  constexpr std::size_t kRows = 20000;
+  constexpr std::size_t kWide = 64;
+  const auto db = open();
+  fill(*db, kRows, kWide);
+  db->optimize(1, nullptr, nullptr);
+  db->create_snapshot("first");
+  const std::uint64_t before = unique_bytes(path_);
+  const Ids ids("r", 0, kRows / 100);
+  const std::vector<float> rows = random_rows(kRows / 100, kWide, 7);
+  db->upsert({ids.views, rows.data(), kWide, {}});
+  const SnapshotInfo second = db->create_snapshot("second");
+  const std::uint64_t data = kRows * (kWide * (sizeof(float) + 1) + 40);  // rows, codes, ids
+  const std::uint64_t metadata = fs::file_size(snapshot_path("second") + "/gen-1/metadata.db");
+  const std::uint64_t log = 4u << 20;  // of the batch itself, until the next checkpoint
+  EXPECT_LT(unique_bytes(path_) - before, metadata + data / 50 + log);
+  EXPECT_LT(second.own_bytes, metadata + (1u << 16));
+}
+
+TEST_F(SnapshotTest, ADroppedSnapshotIsGoneAndOthersStay) {
+  const auto db = open(small_buffer());
+  fill(*db, 40, kDim);
+  db->create_snapshot("a");
+  fill(*db, 40, kDim, 40);
+  db->create_snapshot("b");
+  const auto reader = open_read_only(snapshot_path("a"));
+  db->drop_snapshot("a");
+  EXPECT_EQ(reader->count(), 40u);  // who has it open keeps it
+  const std::vector<float> query = random_rows(1, kDim);
+  EXPECT_EQ(reader->search(query.data(), kDim, {.k = 40}).hits.size(), 40u);
+  const std::vector<SnapshotInfo> left = db->list_snapshots();
+  ASSERT_EQ(left.size(), 1u);
+  EXPECT_EQ(left[0].name, "b");
+  EXPECT_EQ(left[0].vectors, 80u);
+  EXPECT_FALSE(fs::exists(snapshot_path("a")));
+  EXPECT_FALSE(fs::exists(path_ + "/snapshots/.a.tmp"));
+}
+
+TEST_F(SnapshotTest, RestoringBringsBackTheStateAndKeepsTheOneBefore) {
+  const auto db = open(small_buffer());
+  Operations operations(9, kDim, 8, 40);
+  Model model;
+  run(operations, *db, model, 15);
+  db->optimize(1, nullptr, nullptr);
+  db->create_snapshot("then");
+  const Model then = model;
+  run(operations, *db, model, 15);
+  const Sequence before = db->stats().sequence;
+  db->restore_snapshot("then");
+  EXPECT_EQ(difference(*db, then), "");
+  EXPECT_GT(db->stats().sequence, before);  // sequences are never used twice
+  EXPECT_EQ(db->stats().generation, 2u);
+  EXPECT_FALSE(fs::exists(path_ + "/gen-1"));
+  const std::vector<SnapshotInfo> kept = db->list_snapshots();
+  ASSERT_EQ(kept.size(), 2u);
+  EXPECT_EQ(kept[1].name.substr(0, 15), "before_restore_");
+  EXPECT_EQ(snapshot_difference(kept[1].name, model), "");
+
+  Model later = then;  // and everything goes on from there
+  run(operations, *db, later, 15);
+  EXPECT_EQ(difference(*db, later), "");
+  const std::string copy = crash_copy("copy");
+  EXPECT_EQ(difference(*Database::open(copy, small_buffer()), later), "");
+  db->close();
+  const auto reopened = open(small_buffer());
+  EXPECT_EQ(difference(*reopened, later), "");
+  reopened->restore_snapshot(kept[1].name, false);  // back again
+  EXPECT_EQ(difference(*reopened, model), "");
+  EXPECT_EQ(reopened->list_snapshots().size(), 2u);
+  reopened->close();
+  EXPECT_EQ(difference(*open(small_buffer()), model), "");
+  EXPECT_EQ(snapshot_difference("then", then), "");
+}
+
+TEST_F(SnapshotTest, HitsFoundBeforeARestoreKeepTheirRowsAndFindMetadataById) {
+  const auto db = open(small_buffer());
+  const std::vector<std::string_view> ids = {"a", "b"};
+  const std::vector<std::string_view> old_texts = {R"({"v":1})", R"({"v":2})"};
+  const std::vector<float> rows = random_rows(2, kDim);
+  db->add({ids, rows.data(), kDim, old_texts});
+  db->create_snapshot("s");
+  const std::vector<std::string_view> c = {"c"};
+  db->add({c, rows.data(), kDim, {}});
+  const SearchResult found = db->search(rows.data(), kDim, {.k = 3});
+  db->restore_snapshot("s", false);
+  ASSERT_EQ(found.hits.size(), 3u);
+  for (const Hit& hit : found.hits) {
+    const std::optional<std::string> text = db->hit_metadata(*found.view, hit.row);
+    if (hit.id == "a") {
+      EXPECT_EQ(text, R"({"v":1})");
+    } else if (hit.id == "b") {
+      EXPECT_EQ(text, R"({"v":2})");
+    } else {
+      EXPECT_EQ(text, std::nullopt);
+    }
+    EXPECT_EQ(db->hit_embedding(*found.view, hit.row).size(), kDim);
+  }
+}
+
+TEST_F(SnapshotTest, SearchesAndWritesGoOnWhileSnapshotsAreMadeAndRestored) {
+  const auto db = open();
+  fill(*db, 6000, kDim);
+  db->create_snapshot("s");
+  std::atomic<bool> stop{false};
+  std::atomic<std::size_t> searches{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 2; ++t) {
+    threads.emplace_back([&, t] {
+      const std::vector<float> query = random_rows(1, kDim, static_cast<std::uint32_t>(t + 50));
+      while (!stop) {
+        const SearchResult found = db->search(query.data(), kDim, {.k = 5});
+        EXPECT_EQ(found.hits.size(), 5u);
+        db->hit_metadata(*found.view, found.hits[0].row);
+        EXPECT_TRUE(db->contains("r7"));
+        searches.fetch_add(1);
+      }
+    });
+  }
+  threads.emplace_back([&] {
+    for (std::size_t n = 0; !stop; ++n) {
+      const Ids ids("w", n % 64, 4);
+      const std::vector<float> rows = random_rows(4, kDim, static_cast<std::uint32_t>(n));
+      db->upsert({ids.views, rows.data(), kDim, {}});
+      if (n % 8 == 0) db->persist();
+    }
+  });
+  for (int round = 0; round < 8; ++round) {
+    db->create_snapshot();
+    db->restore_snapshot("s", round % 2 == 0);
+    if (round == 4) db->optimize(1, nullptr, nullptr);
+  }
+  stop = true;
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_GT(searches.load(), 0u);
+  db->restore_snapshot("s");
+  EXPECT_EQ(db->count(), 6000u);
+}
+
+// ---- failures
+// ------------------------------------------------------------------------------------
+
+enum class Verb { kCreate, kDrop, kRestore };
+
+class SnapshotFaultTest : public SnapshotTest, public ::testing::WithParamInterface<Verb> {
+ protected:
+  static void apply(Database& db) {
+    if (GetParam() == Verb::kCreate) db.create_snapshot("new");
+    if (GetParam() == Verb::kDrop) db.drop_snapshot("then");
+    if (GetParam() == Verb::kRestore) db.restore_snapshot("then");
+  }
+  // A database with a snapshot and changes since, closed.
+  void prepare(const std::string& path) {
+    path_ = path;
+    OpenOptions options = small_buffer();
+    const auto db = Database::open(path, options);
+    Operations operations(21, kDim, 8, 40);
+    run(operations, *db, now_, 10);
+    db->optimize(1, nullptr, nullptr);
+    db->create_snapshot("then");
+    then_ = now_;
+    run(operations, *db, now_, 10);
+  }
+  // Where everything is as before the verb, or as after it, and nothing lies about.
+  void expect_old_or_new(const std::string& path) {
+    path_ = path;
+    const auto db = open(small_buffer());
+    const bool is_now = difference(*db, now_).empty();
+    EXPECT_TRUE(is_now || (GetParam() == Verb::kRestore && difference(*db, then_).empty()));
+    for (const SnapshotInfo& made : db->list_snapshots()) {
+      const Model& model = made.name == "then" ? then_ : now_;
+      EXPECT_EQ(snapshot_difference(made.name, model), "") << made.name;
+    }
+    for (const auto& entry : fs::directory_iterator(path + "/snapshots")) {
+      EXPECT_NE(entry.path().filename().string()[0], '.') << entry.path();
+    }
+    std::size_t generations = 0;
+    for (const auto& entry : fs::directory_iterator(path)) {
+      generations += entry.path().filename().string().starts_with("gen-") ? 1 : 0;
+    }
+    EXPECT_EQ(generations, 1u);
+    fill(*db, 3, kDim, 5000);
+    db->close();
+  }
+  Model then_, now_;
+};
+
+TEST_P(SnapshotFaultTest, ACrashAtAnyOperationLeavesTheOldStateOrTheNew) {
+  prepare(root_ + "/origin");
+  bool failed = true;
+  std::uint64_t at = 0;
+  for (; failed; ++at) {
+    const std::string copy = root_ + "/copy";
+    fs::copy(root_ + "/origin", copy, fs::copy_options::recursive);
+    testing::FaultFiles files;
+    OpenOptions options = small_buffer();
+    options.files = &files;
+    const auto db = Database::open(copy, options);
+    files.fail({.at = at, .error = EIO, .forever = true, .partial = at % 2 == 0});
+    try {
+      apply(*db);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kStorage) << error.what();
+    }
+    failed = files.failures() > 0;
+    const std::string crashed = root_ + "/crashed";
+    fs::copy(copy, crashed, fs::copy_options::recursive);
+    expect_old_or_new(crashed);
+    ASSERT_FALSE(HasFailure()) << "after a failure of operation " << at;
+    files.fail({});
+    db->close();
+    fs::remove_all(crashed);
+    fs::remove_all(copy);
+  }
+  EXPECT_GT(at, GetParam() == Verb::kDrop ? 3u : 15u);
+}
+
+TEST_P(SnapshotFaultTest, WithoutRoomNothingHasChangedAndLaterItWorks) {
+  prepare(root_ + "/origin");
+  bool failed = true;
+  for (std::uint64_t at = 0; failed; ++at) {
+    const std::string copy = root_ + "/copy";
+    fs::copy(root_ + "/origin", copy, fs::copy_options::recursive);
+    path_ = copy;
+    testing::FaultFiles files;
+    OpenOptions options = small_buffer();
+    options.files = &files;
+    const auto db = Database::open(copy, options);
+    files.fail({.at = at, .error = ENOSPC, .partial = at % 2 == 0, .syncs = false});
+    bool refused = false;
+    try {
+      apply(*db);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.os_error(), ENOSPC) << error.what();
+      refused = true;
+    }
+    failed = files.failures() > 0;
+    files.fail({});
+    ASSERT_FALSE(db->stats().read_only) << "operation " << at;
+    if (refused) {
+      ASSERT_EQ(difference(*db, now_), "") << "operation " << at;
+      ASSERT_EQ(db->list_snapshots().size(), 1u) << "operation " << at;
+      apply(*db);
+    }
+    ASSERT_EQ(difference(*db, GetParam() == Verb::kRestore ? then_ : now_), "")
+        << "operation " << at;
+    db->close();
+    fs::remove_all(copy);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Verbs, SnapshotFaultTest,
+                         ::testing::Values(Verb::kCreate, Verb::kDrop, Verb::kRestore));
+
+TEST_F(SnapshotTest, WhereFilesCannotBeLinkedTheyAreCopied) {
+  testing::FaultFiles files;
+  files.can_link = false;
+  OpenOptions options = small_buffer();
+  options.files = &files;
+  const auto db = open(options);
+  fill(*db, 40, kDim);
+  const SnapshotInfo made = db->create_snapshot("s");
+  EXPECT_GT(made.own_bytes, 40 * kDim * sizeof(float));
+  fill(*db, 40, kDim, 40);
+  EXPECT_EQ(open_read_only(snapshot_path("s"))->count(), 40u);
+}
+
+// ---- automatic ---------------------------------------------------------------------------------
+
+TEST_F(SnapshotTest, AutomaticSnapshotsComeWhenSomethingChangedAndOnlyTheyAreDropped) {
+  OpenOptions options = small_buffer();
+  options.snapshot_every_ms = 20;
+  options.snapshot_keep = 2;
+  const auto db = open(options);
+  db->create_snapshot("mine");
+  const auto newest = [&] {
+    std::uint64_t vectors = 0;
+    for (const SnapshotInfo& made : db->list_snapshots()) {
+      if (made.automatic) vectors = made.vectors;
+    }
+    return vectors;
+  };
+  for (std::size_t round = 1; round <= 5; ++round) {
+    fill(*db, 1, kDim, round);
+    for (int i = 0; i < 1000 && newest() != round; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    ASSERT_EQ(newest(), round);
+  }
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));  // nothing changes: none is made
+  std::set<std::string> names;
+  std::size_t automatic = 0;
+  for (const SnapshotInfo& made : db->list_snapshots()) {
+    names.insert(made.name);
+    automatic += made.automatic ? 1 : 0;
+  }
+  EXPECT_EQ(automatic, 2u);
+  EXPECT_TRUE(names.contains("mine"));
+  db->close();
+  const std::size_t before = names.size();
+  const auto again = open(options);
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  EXPECT_EQ(again->list_snapshots().size(), before);
+}
+
+// ---- backups -----------------------------------------------------------------------------------
+
+TEST_F(SnapshotTest, ABackupIsADatabaseThatSharesNothing) {
+  const auto db = open(small_buffer());
+  Operations operations(5, kDim, 8, 40);
+  Model model;
+  run(operations, *db, model, 20);
+  db->optimize(1, nullptr, nullptr);
+  db->create_snapshot("s");
+  const Model saved = model;
+  const std::string to = root_ + "/backup";
+  db->backup(to);
+  run(operations, *db, model, 10);
+  for (const auto& entry : fs::recursive_directory_iterator(to)) {
+    if (!entry.is_regular_file()) continue;
+    EXPECT_EQ(fs::hard_link_count(entry.path()), 1u);
+  }
+  const auto copy = Database::open(to, small_buffer());
+  EXPECT_EQ(difference(*copy, saved), "");
+  EXPECT_TRUE(copy->list_snapshots().empty());
+  fill(*copy, 3, kDim, 7000);
+  EXPECT_EQ(difference(*db, model), "");
+  EXPECT_EQ(code_of([&] { db->backup(to); }), ErrorCode::kInvalidInput);
+  fs::create_directory(root_ + "/empty");
+  db->backup(root_ + "/empty");
+  EXPECT_EQ(difference(*Database::open(root_ + "/empty", small_buffer()), model), "");
+
+  // Of a snapshot: a state of the past to go on from.
+  open_read_only(snapshot_path("s"))->backup(root_ + "/past");
+  const auto past = Database::open(root_ + "/past", small_buffer());
+  EXPECT_EQ(difference(*past, saved), "");
+  fill(*past, 3, kDim, 7000);
+}
+
+TEST_F(SnapshotTest, ACompressedBackupIsOneFileThatIsRestoredWhole) {
+  const auto db = open(small_buffer());
+  Operations operations(6, kDim, 8, 40);
+  Model model;
+  run(operations, *db, model, 20);
+  const std::string file = root_ + "/backup.tar.zst";
+  db->backup(file, true);
+  EXPECT_EQ(code_of([&] { db->backup(file, true); }), ErrorCode::kInvalidInput);
+  const Model saved = model;
+  run(operations, *db, model, 10);
+  Database::restore_backup(file, root_ + "/restored");
+  EXPECT_EQ(difference(*Database::open(root_ + "/restored", small_buffer()), saved), "");
+  EXPECT_EQ(code_of([&] { Database::restore_backup(file, root_ + "/restored"); }),
+            ErrorCode::kInvalidInput);
+  EXPECT_EQ(code_of([&] { Database::restore_backup(root_ + "/none", root_ + "/x"); }),
+            ErrorCode::kNotFound);
+  fs::resize_file(file, fs::file_size(file) / 2);
+  EXPECT_EQ(code_of([&] { Database::restore_backup(file, root_ + "/x"); }), ErrorCode::kCorruption);
+  EXPECT_FALSE(fs::exists(root_ + "/x"));
+  for (const auto& entry : fs::directory_iterator(root_)) {
+    EXPECT_EQ(entry.path().string().find(".partial"), std::string::npos) << entry.path();
+  }
+}
+
+}  // namespace
+}  // namespace srvdb
