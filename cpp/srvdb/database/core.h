@@ -369,7 +369,8 @@ class Core final : public IndexHost {
   std::shared_ptr<RowFiles> row_files_;  // for write_frozen() guarded by checkpoint_mutex_ too
   std::unique_ptr<WalWriter> wal_;
   std::shared_ptr<RowBuffer> buffer_;
-  Row next_row_ = 0;               // rows reserved, published or not
+  std::shared_ptr<RowBuffer> spare_buffer_;  // memory for the next one; nobody else has it
+  Row next_row_ = 0;                         // rows reserved, published or not
   std::deque<Change*> in_flight_;  // logged, not yet synced, in sequence order ("disk" only)
   std::set<std::string, std::less<>> in_flight_ids_;  // what they change
   std::condition_variable published_;  // in_flight_ became shorter, or a checkpoint ended

@@ -18,6 +18,7 @@ constexpr std::size_t kDirectBytes = 1u << 20;    // batches from here on go str
 constexpr std::size_t kPendingIds = 128u << 10;   // a checkpoint is due at so many pending ids,
 constexpr std::size_t kPendingBytes = 12u << 20;  // or at so many bytes of ids and metadata,
 constexpr std::uint64_t kCheckpointLogBytes = 64u << 20;  // or of log
+constexpr std::size_t kSpareBufferBytes = 16u << 20;  // larger append buffers are not kept
 constexpr std::size_t kBufferedIdBytes = 40;  // what the append buffer is taken to hold for an id
 
 std::uint64_t total_bytes(std::span<const std::string_view> texts) {
@@ -236,7 +237,13 @@ void Core::store_rows(const Batch& batch, RecordBuilder& record) {
   if (bytes < kDirectBytes && n <= capacity) {
     if (!buffer_ || !buffer_->has_room(n)) {
       flush_buffer();
-      writing([&] { show_rows(std::make_shared<RowBuffer>(next_row_, capacity, batch.dim)); });
+      std::shared_ptr<RowBuffer> buffer = std::exchange(spare_buffer_, nullptr);
+      if (buffer && buffer->capacity() == capacity) {
+        buffer->restart(next_row_);
+      } else {
+        buffer = std::make_shared<RowBuffer>(next_row_, capacity, batch.dim);
+      }
+      writing([&] { show_rows(buffer); });
     }
     for (std::size_t i = 0; i < n; ++i) {
       buffer_->push(batch.rows + i * batch.dim, {}, batch.ids[i]);
@@ -356,7 +363,13 @@ void Core::show_rows(std::shared_ptr<RowBuffer> buffer) {
     view.file = file;
     view.buffer = buffer;
   });
-  buffer_ = std::move(buffer);
+  buffer_.swap(buffer);
+  // The old one's memory serves again when no View of a reader has it. Counting one up orders what
+  // comes after the last reader's release.
+  const std::shared_ptr<RowBuffer> old = buffer;
+  if (old && old.use_count() == 2 && options_.buffer_bytes <= kSpareBufferBytes) {
+    spare_buffer_ = old;
+  }
 }
 
 // Writes the buffer's rows to the files; nothing is synced. After a failure the buffer is still

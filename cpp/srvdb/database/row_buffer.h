@@ -3,7 +3,8 @@
 // One block of fixed capacity. The writer (under the core's write lock) fills slots in order;
 // readers read only slots below the row count of their View, which was published after the slot was
 // filled. So a slot is written once and never while it is read, and no lock is needed. A flush
-// starts a new block; the old one lives as long as a View refers to it.
+// starts another block; the old one lives as long as a View refers to it, and may then be used
+// again.
 #pragma once
 
 #include <cassert>
@@ -41,6 +42,12 @@ class RowBuffer {
   void fix_last(RowFix fix) noexcept { fixes_[size_ - 1] = fix; }
   // The writer only: forgets the newest slots, which no View has seen.
   void shrink(std::size_t size) noexcept { size_ = size; }
+
+  // The writer only, when no View has it: empty again.
+  void restart(Row first_row) noexcept {
+    first_row_ = first_row;
+    size_ = 0;
+  }
 
   // row >= first_row(), below the View's rows.
   const float* row(Row row) const noexcept { return rows_.data() + (row - first_row_) * dim_; }

@@ -48,6 +48,17 @@ TEST(Crc32c, HardwareEqualsPortableAtEveryLengthAndOffset) {
   EXPECT_EQ(crc32c(bytes.data(), 400), crc32c_portable(bytes.data(), 400));
 }
 
+// Long inputs are taken in three stretches side by side, of two sizes.
+TEST(Crc32c, HardwareEqualsPortableWhereStretchesBeginAndEnd) {
+  const auto bytes = random_bytes(7000);
+  for (const std::size_t around : {504u, 1008u, 3072u, 3576u, 6144u, 6648u}) {
+    for (std::size_t length = around - 17; length <= around + 17; ++length) {
+      ASSERT_EQ(crc32c(bytes.data() + 3, length, 9), crc32c_portable(bytes.data() + 3, length, 9))
+          << length;
+    }
+  }
+}
+
 TEST(Crc32c, ContinuesFromASeedAsIfTheBytesWereJoined) {
   const auto bytes = random_bytes(100);
   const std::uint32_t whole = crc32c(bytes.data(), bytes.size());
