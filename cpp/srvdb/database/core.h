@@ -283,6 +283,7 @@ class Core final : public IndexHost {
   void finish(Change& change, std::unique_lock<std::mutex>& lock);
   void end_of_flight();
   void show_rows(std::shared_ptr<RowBuffer> buffer);
+  void begin_buffer(std::size_t capacity);
   void flush_buffer();
   void sync_rows();
   std::size_t buffer_capacity() const;

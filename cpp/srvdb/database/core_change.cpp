@@ -276,6 +276,7 @@ void Core::put_pending(const Change& change) {
       active_.trim_log(std::strtoull(change.details.c_str() + number, nullptr, 10));
     }
   }
+  if (change.retired.empty() && change.soft_deleted.empty() && change.restored.empty()) return;
   const RowBitmap& soft = view()->soft;
   for (const Row row : change.retired) {
     active_.retire(row);

@@ -46,6 +46,7 @@ void Core::recover() {
   }
   const Sequence last = view()->sequence;
   if (options_.read_only) return;
+  flush_buffer();
   if (reader.end().torn) {
     cut_wal(files_, directory, reader.end());
     tell_cut(path_, reader.end());
@@ -186,6 +187,7 @@ std::string Core::replay_direct(const DirectRows& rows, std::span<const std::str
            " of vectors.bin are not those that were logged";
   }
   if (!options_.read_only) {
+    flush_buffer();
     row_files_->append_ids(rows.first_row, ids);
     show_rows(nullptr);
     return {};
@@ -198,16 +200,21 @@ std::string Core::replay_direct(const DirectRows& rows, std::span<const std::str
   return {};
 }
 
-// A writer puts replayed rows into the files; a reader into a buffer that takes the place of its
-// last one.
+// A writer puts replayed rows into its append buffer, and so into the files; a reader into a buffer
+// that takes the place of its last one.
 void Core::place_replayed(std::span<const float> values, std::span<const RowFix> fixes,
                           std::span<const std::string_view> ids) {
+  const std::size_t dim = manifest_.spaces[0].dimension;
   if (!options_.read_only) {
-    row_files_->append(next_row_, values, fixes, ids);
-    show_rows(nullptr);
+    if (!buffer_ || !buffer_->has_room(ids.size())) {
+      flush_buffer();
+      begin_buffer(std::max(buffer_capacity(), ids.size()));
+    }
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      buffer_->push(values.data() + i * dim, fixes[i], ids[i]);
+    }
     return;
   }
-  const std::size_t dim = manifest_.spaces[0].dimension;
   const std::size_t before = buffer_ ? buffer_->size() : 0;
   if (!buffer_ || !buffer_->has_room(fixes.size())) {
     const Row first = applied_rows_;

@@ -18,7 +18,7 @@ constexpr std::size_t kDirectBytes = 1u << 20;    // batches from here on go str
 constexpr std::size_t kPendingIds = 128u << 10;   // a checkpoint is due at so many pending ids,
 constexpr std::size_t kPendingBytes = 12u << 20;  // or at so many bytes of ids and metadata,
 constexpr std::uint64_t kCheckpointLogBytes = 64u << 20;  // or of log
-constexpr std::size_t kSpareBufferBytes = 16u << 20;  // larger append buffers are not kept
+constexpr std::size_t kSpareBufferBytes = 16u << 20;      // larger append buffers are not kept
 constexpr std::size_t kBufferedIdBytes = 40;  // what the append buffer is taken to hold for an id
 
 std::uint64_t total_bytes(std::span<const std::string_view> texts) {
@@ -237,13 +237,7 @@ void Core::store_rows(const Batch& batch, RecordBuilder& record) {
   if (bytes < kDirectBytes && n <= capacity) {
     if (!buffer_ || !buffer_->has_room(n)) {
       flush_buffer();
-      std::shared_ptr<RowBuffer> buffer = std::exchange(spare_buffer_, nullptr);
-      if (buffer && buffer->capacity() == capacity) {
-        buffer->restart(next_row_);
-      } else {
-        buffer = std::make_shared<RowBuffer>(next_row_, capacity, batch.dim);
-      }
-      writing([&] { show_rows(buffer); });
+      begin_buffer(capacity);
     }
     for (std::size_t i = 0; i < n; ++i) {
       buffer_->push(batch.rows + i * batch.dim, {}, batch.ids[i]);
@@ -372,13 +366,24 @@ void Core::show_rows(std::shared_ptr<RowBuffer> buffer) {
   }
 }
 
+// An empty append buffer for the rows from next_row_ on.
+void Core::begin_buffer(std::size_t capacity) {
+  std::shared_ptr<RowBuffer> buffer = std::exchange(spare_buffer_, nullptr);
+  if (buffer && buffer->capacity() == capacity) {
+    buffer->restart(next_row_);
+  } else {
+    buffer = std::make_shared<RowBuffer>(next_row_, capacity, manifest_.spaces[0].dimension);
+  }
+  writing([&] { show_rows(buffer); });
+}
+
 // Writes the buffer's rows to the files; nothing is synced. After a failure the buffer is still
 // there, and the next try goes on where this one ended.
 void Core::flush_buffer() {
   if (!buffer_ || buffer_->size() == 0) return;
   const std::size_t dim = manifest_.spaces[0].dimension;
   writing([&] {
-    if (options_.durability == Durability::kMemory) wal_->flush();
+    if (options_.durability == Durability::kMemory && wal_) wal_->flush();
     const Row first = row_files_->rows();
     const std::size_t done = first - buffer_->first_row();
     const std::size_t n = buffer_->size() - done;
@@ -387,7 +392,7 @@ void Core::flush_buffer() {
     row_files_->append(first, {buffer_->row(first), n * dim}, {buffer_->fixes() + done, n}, ids);
     show_rows(nullptr);
   });
-  index_job_->wake();
+  if (wal_) index_job_->wake();  // not while the log is replayed
 }
 
 // A failed sync is final, whatever its error: a second one may succeed though pages were lost.
