@@ -303,7 +303,11 @@ void Core::Compaction::copy_log(const MetaStore::ReadTxn& from) {
 
 // ---- codes and graph ---------------------------------------------------------------------------
 
-void Core::Compaction::copy_index() {}
+void Core::Compaction::copy_index() {
+  const std::shared_ptr<Indexer> indexer = core_.indexer();
+  next_.derived = indexer->write_compacted(directory_, next_.generation, mapping_,
+                                           {.threads = 1, .interrupt = interrupt_});
+}
 
 // ---- what came meanwhile -----------------------------------------------------------------------
 

@@ -177,13 +177,14 @@ void Indexer::start_codes(std::shared_ptr<const ScalarQuantizer> quantizer, Row 
   misfits_ = {};
 }
 
-// Where the next piece of codes ends: at a boundary of huge pages of the file where there is one,
-// so that the page cache holds the codes in huge pages.
-Row Indexer::piece_end(Row rows) const noexcept {
-  const std::size_t stride = quantizer_->stride();
-  const std::size_t bytes = kHeaderPageBytes + coded_ * stride + kEncodePieceBytes;
+Row code_piece_end(Row first, Row rows, std::size_t stride) noexcept {
+  const std::size_t bytes = kHeaderPageBytes + first * stride + kEncodePieceBytes;
   const std::size_t end = (bytes / kHugePageBytes * kHugePageBytes - kHeaderPageBytes) / stride;
-  return static_cast<Row>(std::min<std::size_t>(rows, std::max<std::size_t>(end, coded_ + 1)));
+  return static_cast<Row>(std::min<std::size_t>(rows, std::max<std::size_t>(end, first + 1)));
+}
+
+Row Indexer::piece_end(Row rows) const noexcept {
+  return code_piece_end(coded_, rows, quantizer_->stride());
 }
 
 void Indexer::encode(const View& view, Row last, std::size_t threads, Interrupt* interrupt) {

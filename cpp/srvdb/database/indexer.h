@@ -23,6 +23,8 @@
 #include "srvdb/database/view.h"
 #include "srvdb/index/graph.h"
 #include "srvdb/index/graph_build.h"
+#include "srvdb/index/graph_compact.h"
+#include "srvdb/index/row_mapping.h"
 #include "srvdb/index/rows.h"
 #include "srvdb/quant/scalar_quantizer.h"
 #include "srvdb/storage/manifest.h"
@@ -41,6 +43,10 @@ std::shared_ptr<CheckedBits> make_checked(Row rows);  // for twice as many rows
 
 inline constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
 
+// Where a piece of codes that begins with row `first` ends: at a boundary of huge pages of the file
+// where there is one, so that the page cache holds the codes in huge pages.
+Row code_piece_end(Row first, Row rows, std::size_t stride) noexcept;
+
 inline constexpr const char* kCodesName = "codes.i8";
 inline constexpr const char* kCodesFixName = "codes.fix";
 inline constexpr const char* kGraphName = "graph.hnsw";
@@ -55,6 +61,7 @@ class CodePart final : public RowVerifier {
   // Checks rows not checked before and remembers them. Throws DerivedDamage.
   void verify(Row first, Row last) const override;
   CodesView view() const noexcept;
+  RowFix fix(Row row) const noexcept { return codes_.fix(row); }
 
  private:
   StridedView codes_;
@@ -128,6 +135,16 @@ class Indexer {
   void drop_codes(const std::string& why);
 
   std::uint64_t generation() const noexcept { return config_.generation; }
+  // For compaction: writes into `directory`, of that next generation, the codes and the graph of
+  // the rows that the mapping keeps, as far as the View has them, synced; what the manifest is to
+  // say of them. Nothing is coded or linked anew that needs not be (graph_compact.h). This indexer
+  // goes on meanwhile; the next generation's takes up from there. Damaged derived data are dropped,
+  // here and there. Throws Error(kInterrupted) and what the file layer throws; then the directory
+  // is of no use.
+  std::vector<ManifestDerived> write_compacted(const std::string& directory,
+                                               std::uint64_t generation, const RowMapping& mapping,
+                                               const CompactOptions& options);
+
   Row saved_rows() const noexcept { return saved_rows_.load(std::memory_order_relaxed); }
 
  private:
@@ -145,7 +162,11 @@ class Indexer {
   void publish();
   void load_codes(const ManifestDerived& entry, Row rows);
   void load_graph(const ManifestDerived& entry, Row rows);
-  void write_graph();
+  void write_graph(const Graph& graph, std::uint64_t lineage, const std::string& directory,
+                   Interrupt* interrupt);
+  ManifestDerived copy_codes(const IndexView& index, const std::string& directory,
+                             std::uint64_t generation, const RowMapping& mapping,
+                             Interrupt* interrupt);
   std::string file_path(const char* name) const { return config_.directory + "/" + name; }
 
   IndexHost& host_;

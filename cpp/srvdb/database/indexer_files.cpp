@@ -1,6 +1,7 @@
 // Indexer: what it leaves on disk and takes over from there.
 
 #include <algorithm>
+#include <cstring>
 
 #include "srvdb/base/events.h"
 #include "srvdb/database/indexer.h"
@@ -107,7 +108,7 @@ void Indexer::save(bool force) {
     if (!graph_->mapped() && linked <= published && linked > saved &&
         (force || (linked - saved) > linked / 20)) {
       if (graph_lineage_ == 0) graph_lineage_ = random_u64();
-      write_graph();
+      write_graph(*graph_, graph_lineage_, config_.directory, nullptr);
       saved_rows_ = linked;
     }
     if (saved_rows_ > 0) {
@@ -117,8 +118,9 @@ void Indexer::save(bool force) {
   host_.store_derived(config_.generation, std::move(entries));
 }
 
-void Indexer::write_graph() {
-  const std::string temporary = file_path(kGraphTemporaryName);
+void Indexer::write_graph(const Graph& graph, std::uint64_t lineage, const std::string& directory,
+                          Interrupt* interrupt) {
+  const std::string temporary = directory + "/" + kGraphTemporaryName;
   {
     const std::unique_ptr<File> file = files_.open(temporary, OpenMode::kCreate);
     file->truncate(0);
@@ -130,15 +132,79 @@ void Indexer::write_graph() {
       piece.erase(0, bytes);
     };
     // In aligned pieces of a huge page, so that the page cache holds the file in huge pages.
-    write_graph_image(*graph_, graph_lineage_, nullptr, [&](ByteSpan bytes) {
+    write_graph_image(graph, lineage, interrupt, [&](ByteSpan bytes) {
       piece.append(as_text(bytes));
       if (piece.size() >= kHugePageBytes) flush(piece.size() / kHugePageBytes * kHugePageBytes);
     });
     flush(piece.size());
     file->sync_data();
   }
-  files_.rename(temporary, file_path(kGraphName));
-  files_.sync_dir(config_.directory);
+  files_.rename(temporary, directory + "/" + kGraphName);
+  files_.sync_dir(directory);
+}
+
+// ---- for the next generation -------------------------------------------------------------------
+
+std::vector<ManifestDerived> Indexer::write_compacted(const std::string& directory,
+                                                      std::uint64_t generation,
+                                                      const RowMapping& mapping,
+                                                      const CompactOptions& options) {
+  // What the View shows does not change under the copying, whatever a builder does meanwhile.
+  const std::shared_ptr<const View> view = host_.view();
+  const IndexView& index = *view->index;
+  if (view->generation != config_.generation || index.coded() == 0) return {};
+  std::vector<ManifestDerived> out;
+  try {
+    out.push_back(copy_codes(index, directory, generation, mapping, options.interrupt));
+    if (index.linked() == 0) return out;
+    const std::unique_ptr<Graph> graph =
+        compact_graph(*index.graph, index.codes->view(), *index.quantizer, mapping, options);
+    const std::uint64_t lineage = random_u64();
+    write_graph(*graph, lineage, directory, options.interrupt);
+    out.push_back({kDerivedGraph, kGraphName, graph->linked(), lineage});
+  } catch (const DerivedDamage& damage) {
+    drop_codes(damage.what());
+    out.clear();  // the new generation makes its own; what was written of them is nobody's
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kCorruption) throw;
+    drop_graph(error.what());
+  }
+  return out;
+}
+
+ManifestDerived Indexer::copy_codes(const IndexView& index, const std::string& directory,
+                                    std::uint64_t generation, const RowMapping& mapping,
+                                    Interrupt* interrupt) {
+  const CodesView codes = index.codes->view();
+  const Row rows = mapping.kept_below(std::min(codes.rows, mapping.old_rows()));
+  StridedHeader header;
+  header.kind = StridedKind::kCodes;
+  header.uuid = config_.uuid;
+  header.generation = generation;
+  header.lineage = random_u64();
+  header.dimension = static_cast<std::uint32_t>(config_.dim);
+  header.stride = static_cast<std::uint32_t>(codes.stride);
+  header.opaque = index.quantizer->to_bytes();
+  const std::unique_ptr<StridedFile> file = create_code_files(files_, directory, header);
+  std::vector<std::uint8_t> bytes;
+  std::vector<RowFix> fixes;
+  for (Row row = 0; row < rows;) {
+    check(interrupt);
+    const Row end = code_piece_end(row, rows, codes.stride);
+    bytes.resize(std::size_t{end - row} * codes.stride);
+    fixes.resize(end - row);
+    for (Row r = row; r < end; ++r) {
+      const Row old = mapping.to_old(r);
+      codes.verify(old);
+      std::memcpy(bytes.data() + std::size_t{r - row} * codes.stride, codes.code(old),
+                  codes.stride);
+      fixes[r - row] = index.codes->fix(old);
+    }
+    file->write(row, bytes, fixes);
+    row = end;
+  }
+  file->sync();
+  return {kDerivedCodes, kCodesName, rows, header.lineage};
 }
 
 }  // namespace srvdb

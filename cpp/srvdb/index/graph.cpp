@@ -77,6 +77,12 @@ void Graph::set_links(Row row, std::span<const Row> ids) noexcept {
   store_word(node + 1, static_cast<std::uint32_t>(ids.size()));
 }
 
+void Graph::links(Row row, std::vector<Row>& out) const {
+  const std::uint32_t* const words = node(row);
+  out.resize(degree(words));
+  for (std::size_t i = 0; i < out.size(); ++i) out[i] = load_word(words + 2 + i);
+}
+
 bool Graph::check_node(Row row, const std::uint32_t* node) const noexcept {
   if (node[0] != node_crc(row, node, node_words_) || node[1] > bound_) return false;
   checked_[row / 64].fetch_or(std::uint64_t{1} << (row % 64), std::memory_order_relaxed);

@@ -79,6 +79,8 @@ class Graph {
     const std::uint32_t degree = load_word(node + 1);
     return degree < bound_ ? degree : bound_;
   }
+  // The ids of a row's node, as they are now.
+  void links(Row row, std::vector<Row>& out) const;
   // False when a mapped node is not what was written. True for owned nodes.
   bool sound(Row row, const std::uint32_t* node) const noexcept {
     if (checked_ == nullptr) return true;

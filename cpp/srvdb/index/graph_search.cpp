@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "srvdb/index/flat.h"
+#include "srvdb/index/graph_reach.h"
 #include "srvdb/index/search_plan.h"
 #include "srvdb/index/walk_scratch.h"
 
@@ -50,7 +51,6 @@ class Walk {
   }
 
  private:
-  static constexpr std::size_t kMaxEntries = 128;
   static constexpr std::size_t kSeeds = 8;
   static constexpr std::size_t kFirstBytes = 256;  // of a code, asked for as soon as it is known
 
@@ -58,7 +58,7 @@ class Walk {
   void enter() {
     const std::size_t n = entry_count(limit_);
     Row* const ids = scratch_.ids.data();
-    for (std::size_t i = 0; i < n; ++i) ids[i] = static_cast<Row>(std::uint64_t{limit_} * i / n);
+    for (std::size_t i = 0; i < n; ++i) ids[i] = entry_row(limit_, n, i);
     measure(n);
     std::int32_t* const keys = scratch_.keys.data();
     for (std::size_t i = 0; i < n; ++i) {
@@ -68,11 +68,6 @@ class Walk {
       scratch_.visited.insert(seed_rows_[s]);
       pool_.insert(seed_keys_[s], seed_rows_[s]);
     }
-  }
-  static std::size_t entry_count(Row limit) noexcept {
-    std::size_t n = 16;
-    while (n < kMaxEntries && n * n < limit) n *= 2;
-    return std::min<std::size_t>(n, limit);
   }
   void seed(std::size_t i) noexcept {
     const std::int32_t key = scratch_.keys[i];
