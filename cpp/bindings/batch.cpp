@@ -29,12 +29,6 @@ std::size_t length(py::handle sequence, const char* name) {
   return static_cast<std::size_t>(PySequence_Fast_GET_SIZE(sequence.ptr()));
 }
 
-// Offset and length in an arena that may still move while it grows.
-struct Extent {
-  std::size_t offset;
-  std::size_t size;
-};
-
 std::size_t window_end(py::handle ids, const Matrix& rows, const Window& window) {
   const std::size_t n = length(ids, "ids");
   if (rows.ndim() != 2 || static_cast<std::size_t>(rows.shape(0)) != n) {
@@ -80,78 +74,101 @@ IdList::IdList(py::handle ids, std::size_t start, std::size_t end, std::size_t f
   }
 }
 
-PyBatch::PyBatch(py::handle ids, const Matrix& rows, py::handle metadata, const Window& window)
+MetadataList::MetadataList(py::handle metadata, std::size_t start, std::size_t end,
+                           std::size_t first_item)
+    : first_item_(first_item + start) {
+  if (metadata.is_none()) return;
+  if (length(metadata, "metadatas") < end) {
+    throw Error(ErrorCode::kInvalidInput, "metadatas must have one entry for each id");
+  }
+  holder_ = own_slice(metadata, start, end);
+  written_.reserve(end - start);
+  views_.reserve(end - start);
+}
+
+std::size_t MetadataList::take(std::size_t i) {
+  if (!holder_) return 0;
+  PyObject* value = PySequence_Fast_GET_ITEM(holder_.ptr(), static_cast<Py_ssize_t>(i));
+  views_.emplace_back();
+  written_.push_back({0, kText});
+  if (PyDict_Check(value)) {
+    const std::size_t offset = arena_.size();
+    JsonWriter(arena_).write(value, first_item_ + i);
+    written_.back() = {offset, arena_.size() - offset};
+    return written_.back().size;
+  }
+  if (PyUnicode_Check(value)) return take_text(value, i);
+  if (value == Py_None) return 0;
+  throw Error(ErrorCode::kInvalidInput,
+              item_prefix(first_item_ + i) +
+                  "metadata must be a dict, a JSON object as text or None, got " + describe(value));
+}
+
+std::size_t MetadataList::take_text(py::handle value, std::size_t i) {
+  Py_ssize_t size = 0;
+  const char* text = PyUnicode_AsUTF8AndSize(value.ptr(), &size);
+  if (text == nullptr) {
+    PyErr_Clear();
+    throw Error(ErrorCode::kInvalidInput,
+                item_prefix(first_item_ + i) + "metadata is not valid Unicode");
+  }
+  if (size == 0) {
+    throw Error(ErrorCode::kInvalidInput, item_prefix(first_item_ + i) +
+                                              "metadata must be a JSON object, got an empty str; "
+                                              "leave it out or pass None for no metadata");
+  }
+  views_.back() = {text, static_cast<std::size_t>(size)};
+  written_here_ = false;
+  return views_.back().size();
+}
+
+void MetadataList::finish() {
+  for (std::size_t i = 0; i < views_.size(); ++i) {
+    if (written_[i].size == kText) continue;
+    views_[i] = std::string_view(arena_).substr(written_[i].offset, written_[i].size);
+  }
+}
+
+PyBatch::PyBatch(py::handle ids, const Matrix& rows, py::handle metadata,
+                 const std::optional<Moments>& expires_at, const Window& window)
     : ids_(ids, window.start, window_end(ids, rows, window), window.first_item),
       rows_(rows),
       start_(window.start),
+      metadata_(metadata, start_, start_ + size(), window.first_item),
       first_item_(window.first_item + window.start) {
-  if (!metadata.is_none()) {
-    if (length(metadata, "metadatas") != length(ids, "ids")) {
-      throw Error(ErrorCode::kInvalidInput, "metadatas must have one entry for each id");
-    }
-    metadata_holder_ = own_slice(metadata, start_, start_ + size());
+  if (!metadata.is_none() && length(metadata, "metadatas") != length(ids, "ids")) {
+    throw Error(ErrorCode::kInvalidInput, "metadatas must have one entry for each id");
   }
-  ids_.truncate(take_metadata(metadata_holder_, window));
+  ids_.truncate(rows_that_fit(window.max_bytes));
+  take_moments(expires_at, length(ids, "ids"));
 }
 
-std::size_t PyBatch::text_size(std::size_t i) const {
-  return ids_.views()[i].size() + static_cast<std::size_t>(rows_.shape(1)) * sizeof(float);
-}
-
-// Fills metadata_ and returns how many rows of the window fit into max_bytes.
-std::size_t PyBatch::take_metadata(py::handle metadata, const Window& window) {
+// How many rows of the window fit into max_bytes, one at least; reads their metadata.
+std::size_t PyBatch::rows_that_fit(std::size_t max_bytes) {
   const std::size_t n = size();
-  std::vector<Extent> written;  // size kText: the view in metadata_ is the caller's text
-  constexpr std::size_t kText = std::numeric_limits<std::size_t>::max();
-  if (metadata) {
-    metadata_.resize(n);
-    written.resize(n, Extent{0, kText});
-  }
-  JsonWriter writer(arena_);
+  const std::size_t row_bytes = static_cast<std::size_t>(rows_.shape(1)) * sizeof(float);
   std::size_t bytes = 0;
-  std::size_t i = 0;
-  for (; i < n; ++i) {
-    bytes += text_size(i);
-    if (metadata) {
-      PyObject* value = PySequence_Fast_GET_ITEM(metadata.ptr(), static_cast<Py_ssize_t>(i));
-      if (PyDict_Check(value)) {
-        const std::size_t offset = arena_.size();
-        writer.write(value, first_item_ + i);
-        written[i] = {offset, arena_.size() - offset};
-        bytes += written[i].size;
-      } else if (PyUnicode_Check(value)) {
-        Py_ssize_t size = 0;
-        const char* text = PyUnicode_AsUTF8AndSize(value, &size);
-        if (text == nullptr) {
-          PyErr_Clear();
-          throw Error(ErrorCode::kInvalidInput,
-                      item_prefix(first_item_ + i) + "metadata is not valid Unicode");
-        }
-        if (size == 0) {
-          throw Error(ErrorCode::kInvalidInput,
-                      item_prefix(first_item_ + i) +
-                          "metadata must be a JSON object, got an empty str; leave it out or "
-                          "pass None for no metadata");
-        }
-        metadata_[i] = {text, static_cast<std::size_t>(size)};
-        written_here_ = false;
-        bytes += metadata_[i].size();
-      } else if (value != Py_None) {
-        throw Error(ErrorCode::kInvalidInput, item_prefix(first_item_ + i) +
-                                                  "metadata must be a dict, a JSON object as "
-                                                  "text or None, got " +
-                                                  describe(value));
-      }
-    }
-    if (bytes > window.max_bytes && i > 0) break;
+  std::size_t fit = 0;
+  while (fit < n) {
+    bytes += ids_.views()[fit].size() + row_bytes + metadata_.take(fit);
+    if (bytes > max_bytes && fit > 0) break;
+    ++fit;
   }
-  metadata_.resize(metadata ? i : 0);
-  for (std::size_t j = 0; j < metadata_.size(); ++j) {
-    if (written[j].size != kText) {
-      metadata_[j] = std::string_view(arena_).substr(written[j].offset, written[j].size);
-    }
+  metadata_.finish();
+  return fit;
+}
+
+void PyBatch::take_moments(const std::optional<Moments>& expires_at, std::size_t of) {
+  if (!expires_at) return;
+  const auto given = static_cast<std::size_t>(expires_at->size());
+  if (given == 1) {
+    moments_.assign(size(), *expires_at->data());
+    return;
   }
-  return i;
+  if (given != of) {
+    throw Error(ErrorCode::kInvalidInput, "expires_at must have one entry for each id");
+  }
+  moments_.assign(expires_at->data() + start_, expires_at->data() + start_ + size());
 }
 
 Batch PyBatch::batch() const {
@@ -159,8 +176,9 @@ Batch PyBatch::batch() const {
   batch.ids = ids_.views();
   batch.dim = static_cast<std::size_t>(rows_.shape(1));
   batch.rows = rows_.data() + start_ * batch.dim;
-  batch.metadata = metadata_;
-  batch.metadata_is_valid = written_here_;
+  batch.metadata = metadata_.views().first(std::min(size(), metadata_.views().size()));
+  batch.metadata_is_valid = metadata_.written_here();
+  batch.expires_at = moments_;
   batch.first_item = first_item_;
   return batch;
 }

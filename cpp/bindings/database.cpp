@@ -2,7 +2,6 @@
 
 #include <pybind11/stl.h>
 
-#include <functional>
 #include <utility>
 
 #include "batch.h"
@@ -42,9 +41,10 @@ std::unique_ptr<Handle> open(const py::bytes& path, std::optional<std::size_t> d
 // Writes the part of the input that the window names and returns its rows; `counter` learns of them
 // before Python can be interrupted.
 std::size_t write(const Handle& self, const py::object& ids, const Matrix& rows,
-                  const py::object& metadatas, bool replace, const Window& window,
+                  const py::object& metadatas, bool replace,
+                  const std::optional<Moments>& expires_at, const Window& window,
                   Counter* counter) {
-  const PyBatch batch(ids, rows, metadatas, window);
+  const PyBatch batch(ids, rows, metadatas, expires_at, window);
   const Batch core_batch = batch.batch();
   std::size_t written = 0;
   call_core([&] {
@@ -55,16 +55,17 @@ std::size_t write(const Handle& self, const py::object& ids, const Matrix& rows,
 }
 
 std::size_t write_all(const Handle& self, const py::object& ids, const Matrix& rows,
-                      const py::object& metadatas, bool replace) {
-  return write(self, ids, rows, metadatas, replace, Window{}, nullptr);
+                      const py::object& metadatas, bool replace,
+                      const std::optional<Moments>& expires_at) {
+  return write(self, ids, rows, metadatas, replace, expires_at, Window{}, nullptr);
 }
 
 std::size_t write_window(const Handle& self, const py::object& ids, const Matrix& rows,
                          const py::object& metadatas, bool replace, std::size_t start,
                          std::size_t max_rows, std::size_t max_bytes, std::size_t first_item,
-                         Counter& counter) {
+                         Counter& counter, const std::optional<Moments>& expires_at) {
   const Window window{start, max_rows, max_bytes, first_item};
-  return write(self, ids, rows, metadatas, replace, window, &counter);
+  return write(self, ids, rows, metadatas, replace, expires_at, window, &counter);
 }
 
 std::size_t remove(const Handle& self, const py::object& ids) {
@@ -72,25 +73,26 @@ std::size_t remove(const Handle& self, const py::object& ids) {
   return call_core([&] { return self.core().remove(list.views()); });
 }
 
-// progress is None or a callable (done, total); what it raises stops the call.
 void optimize(const Handle& self, std::size_t threads, const py::object& progress) {
   CallInterrupt interrupt;
-  Progress report;
-  if (!progress.is_none()) {
-    report = [&](std::size_t done, std::size_t total) {
-      const py::gil_scoped_acquire acquired;
-      try {
-        progress(done, total);
-      } catch (py::error_already_set& error) {
-        error.restore();
-        interrupt.capture();
-      }
-    };
-  }
+  const Progress report = progress_to(progress, interrupt);
   interrupt.call([&] { self.core().optimize(threads, report, interrupt.get()); });
 }
 
 }  // namespace
+
+Progress progress_to(const py::object& callable, CallInterrupt& interrupt) {
+  if (callable.is_none()) return {};
+  return [&](std::size_t done, std::size_t total) {
+    const py::gil_scoped_acquire acquired;
+    try {
+      callable(done, total);
+    } catch (py::error_already_set& error) {
+      error.restore();
+      interrupt.capture();
+    }
+  };
+}
 
 Handle::Handle(std::shared_ptr<Database> database)
     : database_(std::move(database)),
@@ -111,10 +113,11 @@ void register_database(py::module_& module) {
                   py::arg("ef"), py::arg("durability"), py::arg("read_only"), py::arg("create"),
                   py::arg("buffer_bytes"), py::arg("flush_rows"), py::arg("background"))
       .def("write", &write_all, py::arg("ids"), py::arg("rows").noconvert(), py::arg("metadatas"),
-           py::arg("replace"))
+           py::arg("replace"), py::arg("expires_at").noconvert() = py::none())
       .def("write_window", &write_window, py::arg("ids"), py::arg("rows").noconvert(),
            py::arg("metadatas"), py::arg("replace"), py::arg("start"), py::arg("max_rows"),
-           py::arg("max_bytes"), py::arg("first_item"), py::arg("counter"))
+           py::arg("max_bytes"), py::arg("first_item"), py::arg("counter"),
+           py::arg("expires_at").noconvert() = py::none())
       .def(
           "chunk_rows",
           [](const Handle& self, std::size_t dim) {
@@ -137,6 +140,7 @@ void register_database(py::module_& module) {
           [](const Handle& self, std::uint32_t ef) { call_core([&] { self.core().set_ef(ef); }); },
           py::arg("ef"));
   register_one_row(database);
+  register_changes(database);
   register_search(database);
   register_reading(database);
 }

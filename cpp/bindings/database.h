@@ -34,9 +34,15 @@ struct Counter {
   std::size_t rows = 0;
 };
 
+// A callable (done, total), or None, as the core calls it; what it raises stops the call. Both
+// arguments must outlive the result.
+class CallInterrupt;
+Progress progress_to(const pybind11::object& callable, CallInterrupt& interrupt);
+
 using HandleClass = pybind11::class_<Handle>;
 
 void register_database(pybind11::module_& module);  // opening, writing, life
+void register_changes(HandleClass& database);       // update, soft delete, change log, compaction
 void register_search(HandleClass& database);        // search, search_batch
 void register_reading(HandleClass& database);       // metadata, records, scroll, count, stats
 

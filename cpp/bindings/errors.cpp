@@ -60,7 +60,17 @@ void set_python_error(const Error& error) {
   if (error.code() == ErrorCode::kStorage && error.os_error() != 0) {
     text = py::make_tuple(error.os_error(), text);
   }
-  PyErr_SetObject(type, text.ptr());
+  const auto* const missing = dynamic_cast<const MissingIdsError*>(&error);
+  if (missing == nullptr) {
+    PyErr_SetObject(type, text.ptr());
+    return;
+  }
+  const auto raised = py::reinterpret_steal<py::object>(PyObject_CallOneArg(type, text.ptr()));
+  if (!raised) return;
+  py::tuple ids(missing->ids().size());
+  for (std::size_t i = 0; i < ids.size(); ++i) ids[i] = py::str(missing->ids()[i]);
+  raised.attr("ids") = ids;
+  PyErr_SetObject(type, raised.ptr());
 }
 
 void report_events() {

@@ -3,11 +3,15 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <atomic>
+#include <cstdint>
+
 #include "calls.h"
 #include "database.h"
 #include "errors.h"
 #include "hit.h"
 #include "json_writer.h"
+#include "srvdb/base/clock.h"
 #include "srvdb/database/json.h"
 
 #ifndef SRVDB_VERSION  // the build sets it
@@ -30,6 +34,14 @@ std::optional<std::string> metadata_problem(const std::string& text) {
   return srvdb::bindings::call_core([&] { return srvdb::json_object_problem(text); });
 }
 
+std::atomic<std::int64_t> set_time_us = 0;
+
+// The time of day that all databases of the process see, until None is given.
+void set_clock_for_tests(std::optional<std::int64_t> time_us) {
+  set_time_us = time_us.value_or(0);
+  srvdb::replace_clock(time_us ? [] { return set_time_us.load(); } : srvdb::Clock(nullptr));
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_core, module) {
@@ -39,5 +51,7 @@ PYBIND11_MODULE(_core, module) {
   srvdb::bindings::register_database(module);
   module.attr("__version__") = SRVDB_VERSION;
   module.def("metadata_problem", &metadata_problem, py::arg("text"));
+  module.def("now_us", &srvdb::now_us);
+  module.def("_set_clock_for_tests", &set_clock_for_tests, py::arg("time_us"));
   module.def("dump_metadata", &dump_metadata, py::arg("metadata"), py::arg("item") = 0);
 }

@@ -13,7 +13,7 @@ namespace py = pybind11;
 namespace srvdb::bindings {
 namespace {
 
-// (id, metadata text or None, float32 array or None)
+// (id, metadata text or None, float32 array or None, ms of expiry or 0, soft-deleted)
 py::tuple to_tuple(const Record& record, bool with_metadata, bool with_embedding) {
   py::object metadata = py::none();
   if (with_metadata) metadata = py::str(record.metadata);
@@ -22,12 +22,14 @@ py::tuple to_tuple(const Record& record, bool with_metadata, bool with_embedding
     embedding = py::array_t<float>(static_cast<py::ssize_t>(record.embedding.size()),
                                    record.embedding.data());
   }
-  return py::make_tuple(py::str(record.id), metadata, embedding);
+  return py::make_tuple(py::str(record.id), metadata, embedding, record.expires_at, record.deleted);
 }
 
-py::list records(const Handle& self, const py::object& ids, bool with_embedding) {
+py::list records(const Handle& self, const py::object& ids, bool with_embedding,
+                 bool include_deleted) {
   const IdList list(ids, 0, py::len(ids), 0);
-  const auto found = call_core([&] { return self.core().records(list.views(), with_embedding); });
+  const auto found =
+      call_core([&] { return self.core().records(list.views(), with_embedding, include_deleted); });
   py::list answer;
   for (const std::optional<Record>& record : found) {
     if (record) {
@@ -94,6 +96,8 @@ py::dict stats(const Handle& self) {
   d["checkpointed"] = s.checkpointed;
   d["count"] = s.live;
   d["rows"] = s.rows;
+  d["soft_deleted"] = s.soft_deleted;
+  d["gone"] = s.gone;
   d["buffered_rows"] = s.buffered_rows;
   d["coded_rows"] = s.coded_rows;
   d["linked_rows"] = s.linked_rows;
@@ -110,7 +114,9 @@ py::dict stats(const Handle& self) {
 }  // namespace
 
 void register_reading(HandleClass& database) {
-  database.def("records", &records, py::arg("ids"), py::arg("with_embedding"))
+  database
+      .def("records", &records, py::arg("ids"), py::arg("with_embedding"),
+           py::arg("include_deleted") = false)
       .def("scroll", &scroll, py::arg("after"), py::arg("limit"), py::arg("with_metadata"),
            py::arg("with_embedding"))
       .def("scroll_ids", &scroll_ids, py::arg("after"), py::arg("limit"))

@@ -8,6 +8,7 @@
 ['a']
 """
 
+from srvdb._moments import NEVER
 from srvdb._native import __version__
 from srvdb.config import Settings
 from srvdb.database import Database, open  # noqa: A004 (srvdb.open is the front door)
@@ -27,7 +28,7 @@ from srvdb.errors import (
     StorageError,
     VersionError,
 )
-from srvdb.hits import Hit, Hits, Record
+from srvdb.hits import Hit, Hits, LogEntry, Record
 from srvdb.sharding import ShardedDatabase
 
 #: The names that programs for srvdb 0.1 and 0.2 use.
@@ -35,6 +36,7 @@ SvDBPython = Database
 SrvDBPython = Database
 
 __all__ = [
+    "NEVER",
     "ClosedError",
     "CorruptionError",
     "Database",
@@ -46,6 +48,7 @@ __all__ = [
     "InterruptedCallError",
     "InvalidInputError",
     "LockedError",
+    "LogEntry",
     "NotFoundError",
     "ReadOnlyError",
     "Record",

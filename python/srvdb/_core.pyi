@@ -8,13 +8,16 @@ _Floats: TypeAlias = npt.NDArray[np.float32]
 _Metadata: TypeAlias = dict[str, Any] | str | None
 _Ids: TypeAlias = list[str] | tuple[str, ...]
 _Metadatas: TypeAlias = list[_Metadata] | tuple[_Metadata, ...] | None
-_RecordTuple: TypeAlias = tuple[str, str | None, _Floats | None]
+_RecordTuple: TypeAlias = tuple[str, str | None, _Floats | None, int, bool]
+_Moments: TypeAlias = npt.NDArray[np.int64] | None
 
 __version__: str
 
 def install(errors: dict[str, type[Exception]], report: Callable[[bool, str], object]) -> None: ...
 def metadata_problem(text: str) -> str | None: ...
 def dump_metadata(metadata: dict[str, Any], item: int = 0) -> str: ...
+def now_us() -> int: ...
+def _set_clock_for_tests(time_us: int | None) -> None: ...
 
 @final
 class Hit(tuple[str, float]):
@@ -63,7 +66,14 @@ class Database:
         flush_rows: int,
         background: bool,
     ) -> Database: ...
-    def write(self, ids: _Ids, rows: _Floats, metadatas: _Metadatas, replace: bool) -> int: ...
+    def write(
+        self,
+        ids: _Ids,
+        rows: _Floats,
+        metadatas: _Metadatas,
+        replace: bool,
+        expires_at: _Moments = None,
+    ) -> int: ...
     def write_one(
         self, ids: object, rows: object, metadatas: object, replace: bool, /
     ) -> int | None: ...
@@ -78,11 +88,35 @@ class Database:
         max_bytes: int,
         first_item: int,
         counter: Counter,
+        expires_at: _Moments = None,
     ) -> int: ...
     def chunk_rows(self, dim: int) -> int: ...
     def remove(self, ids: _Ids) -> int: ...
+    def update(
+        self,
+        ids: _Ids,
+        rows: _Floats,
+        at: npt.NDArray[np.int64],
+        metadatas: _Metadatas,
+        expires_at: _Moments,
+    ) -> int: ...
+    def soft_delete(self, ids: _Ids) -> int: ...
+    def restore(self, ids: _Ids) -> int: ...
+    def deleted_ids(self) -> list[str]: ...
+    def change_log(
+        self, limit: int, since: int | None, operation: str | None
+    ) -> list[tuple[int, int, str, tuple[str, ...], str]]: ...
+    def change_log_at(self, time_us: int) -> int: ...
+    def trim_change_log(self, before: int) -> int: ...
     def search(
-        self, query: _Floats, k: int, ef: int, exact: bool, metadata: bool, embedding: bool
+        self,
+        query: _Floats,
+        k: int,
+        ef: int,
+        exact: bool,
+        metadata: bool,
+        embedding: bool,
+        include_deleted: bool = False,
     ) -> list[Hit]: ...
     def search_batch(
         self,
@@ -94,8 +128,11 @@ class Database:
         embedding: bool,
         threads: int,
         stop: StopFlag | None = None,
+        include_deleted: bool = False,
     ) -> list[list[Hit]]: ...
-    def records(self, ids: _Ids, with_embedding: bool) -> list[_RecordTuple | None]: ...
+    def records(
+        self, ids: _Ids, with_embedding: bool, include_deleted: bool = False
+    ) -> list[_RecordTuple | None]: ...
     def scroll(
         self, after: str, limit: int, with_metadata: bool, with_embedding: bool
     ) -> list[_RecordTuple]: ...

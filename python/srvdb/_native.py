@@ -9,8 +9,9 @@ import logging
 import warnings
 
 from srvdb import _core, errors
-from srvdb._core import Counter, Hit, StopFlag, dump_metadata, metadata_problem
+from srvdb._core import Counter, Hit, StopFlag, dump_metadata, metadata_problem, now_us
 from srvdb._core import Database as CoreDatabase
+from srvdb._core import _set_clock_for_tests as set_clock_for_tests
 
 __all__ = [
     "CoreDatabase",
@@ -20,6 +21,8 @@ __all__ = [
     "__version__",
     "dump_metadata",
     "metadata_problem",
+    "now_us",
+    "set_clock_for_tests",
 ]
 
 __version__: str = _core.__version__

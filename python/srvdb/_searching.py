@@ -31,6 +31,7 @@ class Searching(Verbs):
         ef: int | None = None,
         exact: bool = False,
         include: Iterable[str] = (),
+        include_deleted: bool = False,
     ) -> Hits:
         """Return the k nearest rows, best first.
 
@@ -46,6 +47,8 @@ class Searching(Verbs):
             Compare with every row, whatever the mode.
         include : iterable of {"metadata", "embedding"}, optional
             What to read together with the hits; else it is read on first use.
+        include_deleted : bool, default False
+            Whether soft-deleted rows take part.
 
         Returns
         -------
@@ -70,7 +73,8 @@ class Searching(Verbs):
         if type(k) is not int or not 0 < k <= MAX_K:
             k = as_count(k, "k", 1, MAX_K, clip=True)
         width = 0 if ef is None else as_count(ef, "ef", 1, MAX_EF)
-        return Hits(self._core.search(as_vector(query), k, width, bool(exact), metadata, embedding))
+        vector, deleted = as_vector(query), bool(include_deleted)
+        return Hits(self._core.search(vector, k, width, bool(exact), metadata, embedding, deleted))
 
     def search_batch(
         self,
@@ -80,6 +84,7 @@ class Searching(Verbs):
         ef: int | None = None,
         exact: bool = False,
         include: Iterable[str] = (),
+        include_deleted: bool = False,
         threads: int = 1,
     ) -> list[Hits]:
         """Search for many queries at once.
@@ -88,7 +93,7 @@ class Searching(Verbs):
         ----------
         queries : array_like, shape (n_queries, dimension)
             The vectors to compare with.
-        k, ef, exact, include
+        k, ef, exact, include, include_deleted
             As for ``search``.
         threads : int, default 1
             Threads to use; 0 for all processors.
@@ -103,7 +108,7 @@ class Searching(Verbs):
         >>> [hits.ids for hits in db.search_batch([[1, 0], [0, 1]], k=1)]
         [['a'], ['b']]
         """
-        return self._search_batch(queries, k, ef, exact, include, threads, None)
+        return self._search_batch(queries, k, ef, exact, include, include_deleted, threads, None)
 
     def _search_batch(
         self,
@@ -112,6 +117,7 @@ class Searching(Verbs):
         ef: int | None,
         exact: bool,
         include: Iterable[str],
+        include_deleted: bool,
         threads: int,
         stop: StopFlag | None,
     ) -> list[Hits]:
@@ -125,6 +131,7 @@ class Searching(Verbs):
             embedding,
             as_count(threads, "threads", 0, MAX_THREADS),
             stop,
+            bool(include_deleted),
         )
         return [Hits(hits) for hits in lists]
 
@@ -143,7 +150,11 @@ class Searching(Verbs):
         return self._core.metadata(id)
 
     def get_records(
-        self, ids: Sequence[str], *, include: Iterable[str] = ("metadata",)
+        self,
+        ids: Sequence[str],
+        *,
+        include: Iterable[str] = ("metadata",),
+        include_deleted: bool = False,
     ) -> list[Record | None]:
         """Return the rows with these ids, None for an unknown one.
 
@@ -153,14 +164,19 @@ class Searching(Verbs):
             Which rows.
         include : iterable of {"metadata", "embedding"}, default ("metadata",)
             What to read of each.
+        include_deleted : bool, default False
+            Whether soft-deleted rows are found.
 
         Examples
         --------
-        >>> db.get_records(["a", "nobody"])
-        [Record(id='a', metadata={'year': 2024}, embedding=None), None]
+        >>> record, nobody = db.get_records(["a", "nobody"], include=("metadata", "embedding"))
+        >>> record.id, record.metadata, record.embedding, record.expires_at, record.deleted
+        ('a', {'year': 2024}, array([1., 0.], dtype=float32), None, False)
+        >>> print(nobody)
+        None
         """
         metadata, embedding = as_include(include)
-        found = self._core.records(as_ids(ids), embedding)
+        found = self._core.records(as_ids(ids), embedding, bool(include_deleted))
         return [None if parts is None else to_record(parts, metadata) for parts in found]
 
     def scroll(

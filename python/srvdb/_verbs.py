@@ -87,7 +87,8 @@ class Verbs(ABC):
     def info(self) -> str:
         """Return one line about the database, as earlier versions of srvdb wrote it.
 
-        ``stats()`` gives all numbers as a dict.
+        ``stats()`` gives all numbers as a dict. Soft-deleted rows are counted apart when there are
+        any.
 
         Examples
         --------
@@ -95,9 +96,10 @@ class Verbs(ABC):
         "SrvDB(dimension=2, mode='auto', vectors=3)"
         """
         stats = self.stats()
+        deleted = f", deleted={stats['soft_deleted']}" if stats["soft_deleted"] else ""
         return (
             f"SrvDB(dimension={stats['dimension']}, mode={stats['mode']!r}, "
-            f"vectors={stats['count']})"
+            f"vectors={stats['count']}{deleted})"
         )
 
     def __len__(self) -> int:
@@ -131,9 +133,10 @@ class Verbs(ABC):
             return f"{name}, closed)"
         except SrvDBError as error:
             return f"{name}, {type(error).__name__})"
+        deleted = f", soft_deleted={stats['soft_deleted']}" if stats["soft_deleted"] else ""
         return (
             f"{name}, dimension={stats['dimension']}, metric={stats['metric']!r}, "
-            f"mode={stats['mode']!r}, count={stats['count']})"
+            f"mode={stats['mode']!r}, count={stats['count']}{deleted})"
         )
 
     def _repr_html_(self) -> str:
@@ -143,6 +146,8 @@ class Verbs(ABC):
             return to_html(("srvdb", self.path), [("closed", "")])
         shown = ("count", "dimension", "metric", "mode", "searching", "unlinked_rows", "durability")
         rows = [(name, str(stats[name])) for name in shown if name in stats]
+        if stats["soft_deleted"]:
+            rows.insert(1, ("soft_deleted", str(stats["soft_deleted"])))
         if "disk_bytes" in stats:
             rows.append(("on disk", f"{stats['disk_bytes'] / 2**20:,.1f} MiB"))
         return to_html(("srvdb", self.path), rows)

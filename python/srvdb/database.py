@@ -18,6 +18,8 @@ from srvdb._arrays import (
     as_metadatas,
     check_lengths,
 )
+from srvdb._changing import Changing
+from srvdb._moments import Milliseconds, Moments, as_expiries, part_of
 from srvdb._native import CoreDatabase, Counter, __version__
 from srvdb._progress import Progress, Report
 from srvdb._searching import MAX_EF, MAX_THREADS, Searching
@@ -30,7 +32,7 @@ __all__ = ["Database", "open"]
 _MAX_DIMENSION = 65_536
 
 
-class Database(Searching):
+class Database(Changing, Searching):
     """A vector database in a directory.
 
     Opens the directory, or creates it. Safe to use from any number of threads; one process writes
@@ -205,6 +207,8 @@ class Database(Searching):
         ids: Sequence[str],
         embeddings: npt.ArrayLike | Sequence[Sequence[float]],
         metadatas: Sequence[Metadata] | None = None,
+        *,
+        expires_at: Moments = None,
     ) -> int:
         """Add rows, all of them or none.
 
@@ -216,6 +220,10 @@ class Database(Searching):
             Any float or integer dtype; a float32 C-contiguous array is read in place.
         metadatas : sequence of dict, str or None, optional
             A dict, or a JSON object as text, for each row; at most 1 MiB each.
+        expires_at : datetime, timedelta, float or NEVER, or a sequence of these, optional
+            From when on rows are not returned any more: one moment for all, or one for each; a
+            datetime with a time zone, a timedelta from now, or seconds since 1970. Kept to the
+            millisecond. None: never.
 
         Returns
         -------
@@ -225,7 +233,7 @@ class Database(Searching):
         Raises
         ------
         DuplicateIdError
-            An id exists already, or stands twice in the batch.
+            An id exists already (soft-deleted ones do), or stands twice in the batch.
         DimensionError
             Vectors of another dimension.
         InvalidInputError
@@ -237,22 +245,26 @@ class Database(Searching):
         >>> db.add(ids=["d"], embeddings=[[0.0, 2.0]], metadatas=['{"year": 2026}'])
         1
         """
-        written = self._core.write_one(ids, embeddings, metadatas, False)
-        if written is not None:
-            return written
+        if expires_at is None:
+            written = self._core.write_one(ids, embeddings, metadatas, False)
+            if written is not None:
+                return written
         ids, rows, metadatas = self._check(ids, embeddings, metadatas)
-        return self._core.write(ids, rows, metadatas, False)
+        return self._core.write(ids, rows, metadatas, False, as_expiries(expires_at, len(ids)))
 
     def upsert(
         self,
         ids: Sequence[str],
         embeddings: npt.ArrayLike | Sequence[Sequence[float]],
         metadatas: Sequence[Metadata] | None = None,
+        *,
+        expires_at: Moments = None,
     ) -> int:
         """Add rows, replacing those whose ids exist; all of them or none.
 
-        Of several equal ids in the batch the last wins. Parameters and errors are those of ``add``,
-        without DuplicateIdError.
+        Of several equal ids in the batch the last wins. A row that is replaced takes nothing with
+        it, neither metadata nor expiry; a soft-deleted one becomes live. Parameters and errors are
+        those of ``add``, without DuplicateIdError.
 
         Returns
         -------
@@ -266,14 +278,15 @@ class Database(Searching):
         >>> db.get("a"), len(db)
         ('{"year": 2027}', 3)
         """
-        written = self._core.write_one(ids, embeddings, metadatas, True)
-        if written is not None:
-            return written
+        if expires_at is None:
+            written = self._core.write_one(ids, embeddings, metadatas, True)
+            if written is not None:
+                return written
         ids, rows, metadatas = self._check(ids, embeddings, metadatas)
-        return self._core.write(ids, rows, metadatas, True)
+        return self._core.write(ids, rows, metadatas, True, as_expiries(expires_at, len(ids)))
 
     def delete(self, ids: Sequence[str]) -> int:
-        """Remove rows for good; unknown ids are ignored.
+        """Remove rows for good, soft-deleted ones too; unknown ids are ignored.
 
         Returns
         -------
@@ -293,6 +306,7 @@ class Database(Searching):
         embeddings: Any = None,
         metadatas: Any = None,
         *,
+        expires_at: Moments = None,
         upsert: bool = False,
         progress: bool | Report = False,
         threads: int = 1,
@@ -306,6 +320,8 @@ class Database(Searching):
             ``(id, vector[, metadata])``, or of pieces ``(ids, embeddings[, metadatas])``.
         embeddings, metadatas : optional
             As for ``add``.
+        expires_at : optional
+            As for ``add``; one moment for all rows when they come from an iterable.
         upsert : bool, default False
             Replace rows whose ids exist, instead of refusing them.
         progress : bool or callable, default False
@@ -333,23 +349,33 @@ class Database(Searching):
         counter = Counter()
         threads = as_count(threads, "threads", 0, MAX_THREADS)
         total = _batches.input_length(ids) if embeddings is not None else None
+        moments = None
+        if expires_at is not None:
+            ids = ids if embeddings is None else as_ids(ids)
+            moments = as_expiries(expires_at, None if embeddings is None else len(ids))
         try:
             with Progress(progress, "adding", total) as bar:
                 for piece in _batches.pieces(ids, embeddings, metadatas, threads):
-                    self._write_piece(piece, upsert, counter, bar)
+                    self._write_piece(piece, upsert, moments, counter, bar)
         except BaseException as error:
             _batches.note_added(error, counter.rows)
             raise
         return counter.rows
 
     def _write_piece(
-        self, piece: _batches.Piece, upsert: bool, counter: Counter, bar: Progress
+        self,
+        piece: _batches.Piece,
+        upsert: bool,
+        moments: Milliseconds | None,
+        counter: Counter,
+        bar: Progress,
     ) -> None:
         n = len(piece.ids)
         if not n:
             return
         check_lengths(piece.ids, piece.rows, piece.metadatas)
         window = min(_batches.WINDOW_ROWS, self._core.chunk_rows(max(1, piece.rows.shape[1])))
+        moments = part_of(moments, slice(piece.first_item, piece.first_item + n))
         start = 0
         while start < n:
             start += self._core.write_window(
@@ -362,6 +388,7 @@ class Database(Searching):
                 _batches.WINDOW_BYTES,
                 piece.first_item,
                 counter,
+                moments,
             )
             bar.update(counter.rows)
 
@@ -421,8 +448,10 @@ class Database(Searching):
         -------
         dict
             ``dimension`` (None before the first batch), ``metric``, ``mode``, ``searching`` (what a
-            search does now), ``count``, ``linked_rows`` and ``unlinked_rows`` of the graph,
-            ``disk_bytes``, ``simd``, ``settings`` (value and source of each), and more.
+            search does now), ``count``, ``soft_deleted``, ``gone`` (rows that only take up room,
+            until compaction) and ``deleted_share`` (of these among all rows), ``linked_rows`` and
+            ``unlinked_rows`` of the graph, ``disk_bytes``, ``simd``, ``settings`` (value and source
+            of each), and more.
 
         Examples
         --------
@@ -432,6 +461,7 @@ class Database(Searching):
         """
         stats = self._core.stats()
         stats["dimension"] = stats["dimension"] or None
+        stats["deleted_share"] = stats["gone"] / stats["rows"] if stats["rows"] else 0.0
         stats["unlinked_rows"] = stats["rows"] - stats["linked_rows"]
         settings = self.settings.as_dict()
         for name, entry in settings.items():

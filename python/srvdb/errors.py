@@ -53,7 +53,16 @@ class DuplicateIdError(SrvDBError, ValueError):
 
 
 class NotFoundError(SrvDBError, KeyError):
-    """Something that must exist does not."""
+    """Something that must exist does not.
+
+    Attributes
+    ----------
+    ids : tuple of str
+        All the ids that an update did not find, where the message names the first of them; empty
+        when it is not about ids.
+    """
+
+    ids: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Return the message; a KeyError would show its repr."""

@@ -1,22 +1,25 @@
-"""What reading returns: :class:`Hit`, :class:`Hits` and :class:`Record`."""
+"""What reading returns: :class:`Hit`, :class:`Hits`, :class:`Record` and :class:`LogEntry`."""
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import json
 from collections.abc import Iterable
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from srvdb._moments import expiry_to_datetime, to_datetime
 from srvdb._native import Hit
 from srvdb.errors import InvalidInputError, SrvDBError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Hit", "Hits", "Record"]
+__all__ = ["Hit", "Hits", "LogEntry", "Record"]
 
 _LONGEST_CELL = 160
 
@@ -111,19 +114,63 @@ class Record(NamedTuple):
         Its metadata; None when not asked for.
     embedding : numpy.ndarray or None
         Its vector, float32, shape ``(dimension,)``; None when not asked for.
+    expires_at : datetime or None
+        When it expires, in UTC; None for never.
+    deleted : bool
+        Whether it is soft-deleted; only ``include_deleted`` shows such rows.
     """
 
     id: str
     metadata: dict[str, Any] | None = None
     embedding: npt.NDArray[np.float32] | None = None
+    expires_at: datetime | None = None
+    deleted: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class LogEntry:
+    """One entry of the change log.
+
+    Attributes
+    ----------
+    sequence : int
+        Its number; grows with every change, is never used twice.
+    time : datetime
+        When it was made, in UTC.
+    operation : str
+        What was done: ``"add"``, ``"upsert"``, ``"update"``, ``"delete"``, ``"soft_delete"``,
+        ``"restore"``, ``"compact"``, ``"trim_change_log"``, ``"create_snapshot"``,
+        ``"drop_snapshot"`` or ``"restore_snapshot"``.
+    ids : tuple of str
+        The rows it was done to.
+    details : dict or None
+        More about it; never vectors.
+    shard : int or None
+        The number of the shard, whose own ``sequence`` this is; None in a single database.
+    """
+
+    sequence: int
+    time: datetime
+    operation: str
+    ids: tuple[str, ...] = ()
+    details: dict[str, Any] | None = None
+    shard: int | None = None
 
 
 def to_record(
-    parts: tuple[str, str | None, npt.NDArray[np.float32] | None], with_metadata: bool
+    parts: tuple[str, str | None, npt.NDArray[np.float32] | None, int, bool], with_metadata: bool
 ) -> Record:
     """Make a Record of what the core returned."""
-    id, text, embedding = parts
-    return Record(id, json.loads(text) if with_metadata and text else None, embedding)
+    id, text, embedding, expires_at, deleted = parts
+    metadata = json.loads(text) if with_metadata and text else None
+    return Record(id, metadata, embedding, expiry_to_datetime(expires_at), deleted)
+
+
+def to_log_entry(parts: tuple[int, int, str, tuple[str, ...], str]) -> LogEntry:
+    """Make a LogEntry of what the core returned."""
+    sequence, time_us, operation, ids, details = parts
+    text = json.loads(details) if details else None
+    return LogEntry(sequence, to_datetime(time_us), operation, ids, text)
 
 
 def as_include(include: Iterable[str]) -> tuple[bool, bool]:

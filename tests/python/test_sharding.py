@@ -12,7 +12,7 @@ import pytest
 import srvdb
 from helpers import METRICS, numbered, run_child
 from srvdb._placement import shard_of
-from srvdb.sharding import _results
+from srvdb._shard_set import _results
 
 PLACED_IN_4 = [0, 0, 3, 1, 0, 3, 0, 1, 0]
 PLACED_IN_7 = [4, 0, 2, 1, 3, 5, 6, 4, 1]

@@ -8,6 +8,8 @@
 
 #include <stdexcept>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace srvdb {
 
@@ -39,6 +41,18 @@ class Error : public std::runtime_error {
  private:
   ErrorCode code_;
   int os_error_;
+};
+
+// kNotFound with all of the ids that were not found; the message names the first of them.
+class MissingIdsError : public Error {
+ public:
+  MissingIdsError(const std::string& message, std::vector<std::string> ids)
+      : Error(ErrorCode::kNotFound, message), ids_(std::move(ids)) {}
+
+  const std::vector<std::string>& ids() const noexcept { return ids_; }
+
+ private:
+  std::vector<std::string> ids_;
 };
 
 // Name of a code as it appears in messages and tests, for example "corruption".

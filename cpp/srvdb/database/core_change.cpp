@@ -27,7 +27,9 @@ constexpr std::size_t kListedIds = 20;  // of those that were not found
     if (soft[missing[i]]) text.append(" (soft-deleted: restore it first)");
   }
   if (missing.size() > kListedIds) text.append(", …");
-  throw Error(ErrorCode::kNotFound, text);
+  std::vector<std::string> ids;
+  for (const std::size_t i : missing) ids.emplace_back(updates[i].id);
+  throw MissingIdsError(text, std::move(ids));
 }
 
 // What a record of an update holds beside the rows.

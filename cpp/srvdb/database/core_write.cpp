@@ -136,8 +136,8 @@ std::vector<Row> Core::look_up(const Batch& batch, std::span<const std::uint32_t
 // ---- the write ---------------------------------------------------------------------------------
 
 std::size_t Core::write(const Batch& batch, bool upsert) {
-  check_batch(batch);
   if (batch.ids.empty()) return 0;
+  check_batch(batch);
   static constexpr std::uint32_t kOnly = 0;
   if (batch.ids.size() == 1) return write_distinct(batch, {&kOnly, 1}, upsert);
   const std::vector<std::uint32_t> order = sort_ids(batch.ids.size(), batch.ids.data());
