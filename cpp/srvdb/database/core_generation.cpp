@@ -88,6 +88,16 @@ std::shared_ptr<Indexer> Core::indexer() const {
   return indexer_;
 }
 
+std::shared_ptr<const void> Core::pin_store() const {
+  if (pinned_) return nullptr;
+  struct Pin {
+    std::shared_ptr<MetaStore> store;
+    MetaStore::ReadTxn transaction;
+  };
+  const std::shared_lock state(state_mutex_);
+  return std::make_shared<const Pin>(Pin{meta_, meta_->read()});
+}
+
 // ---- standing still ----------------------------------------------------------------------------
 
 Core::Standstill::Standstill(Core& core) : core_(core) {

@@ -38,8 +38,7 @@ std::string parent_of(const std::string& path) {
   return slash == 0 ? "/" : path.substr(0, slash);
 }
 
-// ---- writing
-// -------------------------------------------------------------------------------------
+// ---- writing ------------------------------------------------------------------------------------
 
 class ArchiveWriter {
  public:
@@ -121,8 +120,7 @@ void list_members(FileSystem& files, const std::string& path, const std::string&
   }
 }
 
-// ---- reading
-// -------------------------------------------------------------------------------------
+// ---- reading ------------------------------------------------------------------------------------
 
 class ArchiveReader {
  public:

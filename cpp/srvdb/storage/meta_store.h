@@ -48,6 +48,9 @@ struct MetaState {
   std::uint64_t live_count = 0;  // neither gone nor soft-deleted
   bool operator==(const MetaState&) const = default;
 };
+inline constexpr std::string_view kMetaStateKey = "state";  // in tree state
+// Nothing when the bytes cannot be a state.
+std::optional<MetaState> decode_meta_state(ByteSpan bytes) noexcept;
 
 struct IdRow {
   std::string_view id;

@@ -14,7 +14,6 @@
 
 namespace srvdb {
 
-inline constexpr std::string_view kStateKey = "state";
 inline constexpr std::string_view kPositionPrefix = "position/";
 inline constexpr std::size_t kCrcBytes = 4;
 

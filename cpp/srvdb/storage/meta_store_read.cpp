@@ -15,20 +15,26 @@ MetaStore::ReadTxn::ReadTxn(std::unique_ptr<Handle> handle) : handle_(std::move(
 MetaStore::ReadTxn::ReadTxn(ReadTxn&&) noexcept = default;
 MetaStore::ReadTxn::~ReadTxn() = default;
 
-MetaState MetaStore::ReadTxn::state() const {
-  const Impl& store = *handle_->store;
-  const MDB_val key = to_val(kStateKey);
-  const auto value = store.get(handle_->txn, store.state, key);
+std::optional<MetaState> decode_meta_state(ByteSpan bytes) noexcept {
+  ByteReader reader(bytes);
   MetaState state;
-  if (!value) return state;
-  ByteReader reader(checked_bytes("state", key, *value, store.path));
   state.applied_sequence = reader.get<Sequence>();
   state.published_rows = reader.get<Row>();
   reader.get<std::uint32_t>();
   state.id_bytes = reader.get<std::uint64_t>();
   state.live_count = reader.get<std::uint64_t>();
-  if (!reader.ok() || reader.remaining() != 0) throw_bad_value("state", store.path);
+  if (!reader.ok() || reader.remaining() != 0) return std::nullopt;
   return state;
+}
+
+MetaState MetaStore::ReadTxn::state() const {
+  const Impl& store = *handle_->store;
+  const MDB_val key = to_val(kMetaStateKey);
+  const auto value = store.get(handle_->txn, store.state, key);
+  if (!value) return {};
+  const auto state = decode_meta_state(checked_bytes("state", key, *value, store.path));
+  if (!state) throw_bad_value("state", store.path);
+  return *state;
 }
 
 std::optional<std::uint64_t> MetaStore::ReadTxn::position(std::string_view source) const {

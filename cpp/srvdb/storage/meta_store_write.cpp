@@ -145,7 +145,7 @@ void MetaStore::WriteTxn::set_state(const MetaState& state) {
   put<std::uint32_t>(bytes, 0);
   put(bytes, state.id_bytes);
   put(bytes, state.live_count);
-  handle_.put_checked(handle_.store.state, "state", to_val(kStateKey), as_byte_span(bytes));
+  handle_.put_checked(handle_.store.state, "state", to_val(kMetaStateKey), as_byte_span(bytes));
 }
 
 void MetaStore::WriteTxn::set_position(std::string_view source, std::uint64_t position) {

@@ -148,8 +148,7 @@ TEST_F(ArchiveTest, StopsWhenAskedAndLeavesNothing) {
   EXPECT_EQ(files_.list_dir(directory_.path()), (std::vector<std::string>{"db", "db.tar.zst"}));
 }
 
-// ---- damage
-// --------------------------------------------------------------------------------------
+// ---- damage -------------------------------------------------------------------------------------
 
 class ArchiveDamageTest : public ::testing::Test {
  protected:
@@ -317,8 +316,7 @@ TEST_F(ForgedArchiveTest, ContentThatDoesNotAgreeWithItselfIsRefused) {
   EXPECT_EQ(code_of([&] { extract_archive(files_, "/d/b", "/d/out"); }), ErrorCode::kCorruption);
 }
 
-// ---- failing disks
-// -------------------------------------------------------------------------------
+// ---- failing disks ------------------------------------------------------------------------------
 
 TEST(ArchiveFaultTest, AFullOrFailingDiskLeavesNothingBehind) {
   for (const int error : {ENOSPC, EIO}) {
@@ -374,8 +372,7 @@ TEST(ArchivePowerTest, WhatBearsItsNameAfterAPowerCutIsWhole) {
   }
 }
 
-// ---- headers
-// -------------------------------------------------------------------------------------
+// ---- headers ------------------------------------------------------------------------------------
 
 TEST(TarTest, HeadersCarryLongNamesAndLargeSizes) {
   const std::string part(90, 'p');
