@@ -244,6 +244,9 @@ int LmdbFile::write_meta(int number, ByteSpan meta) {
   } catch (const Error& error) {
     const int why = error.os_error() != 0 ? error.os_error() : EIO;
     try {
+      MetaPage now;
+      file_->pread_exactly(now.data(), now.size(), offset);
+      if (now == before) return why;  // not a byte was written
       // Until this is on the disk the new page may be found there, and then the pages it names must
       // not be used for anything else.
       file_->pwrite(before.data(), before.size(), offset);

@@ -396,8 +396,11 @@ MetaStoreStats MetaStore::stats() {
 
 void MetaStore::copy_to(const ReadTxn& txn, const std::string& path) {
   FileSystem& files = impl_->file->files();
-  LmdbCopy copy(files, path, impl_->file->checksums().page_bytes());
+  for (const std::string& part : {path, page_checksum_path(path)}) {
+    if (files.exists(part)) throw_storage("cannot copy to", part, EEXIST);
+  }
   try {
+    LmdbCopy copy(files, path, impl_->file->checksums().page_bytes());
     const int result = mdb_env_copyfd3(impl_->env, copy.number(), MDB_CP_COMPACT, txn.handle_->txn);
     if (result != 0) throw_lmdb("cannot copy", impl_->path, result);
     copy.sync();

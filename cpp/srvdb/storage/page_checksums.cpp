@@ -126,9 +126,12 @@ void PageChecksums::note(std::uint64_t number, ByteSpan pages) {
 }
 
 void PageChecksums::write_noted() {
-  // The last one noted of a page is what the page holds.
-  std::stable_sort(noted_.begin(), noted_.end(),
-                   [](const Noted& a, const Noted& b) { return a.number < b.number; });
+  // The last one noted of a page is what the page holds. (A write may have failed after noting, or
+  // a page was written twice in one transaction.)
+  std::ranges::reverse(noted_);
+  std::ranges::stable_sort(noted_, {}, &Noted::number);
+  const auto same = std::ranges::unique(noted_, {}, &Noted::number);
+  noted_.erase(same.begin(), same.end());
   std::array<std::uint32_t, kBlockEntries> block;
   for (std::size_t i = 0; i < noted_.size();) {
     const std::uint64_t first = noted_[i].number;
