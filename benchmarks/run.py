@@ -24,6 +24,7 @@ FULL: dict[str, list[str]] = {
     "ingest": [],
     "qps": [],
     "build": [],
+    "maintenance": [],
 }
 QUICK: dict[str, list[str]] = {
     "exact_recall": ["--sets", "sift-5k", "words:ip", "--queries", "100", "--sample", "20"],
@@ -42,6 +43,7 @@ QUICK: dict[str, list[str]] = {
     ],
     "qps": ["--sets", "sift-5k", "words", "--rounds", "3", "--queries", "100"],
     "build": ["--sets", "sift-5k"],
+    "maintenance": ["--rows", "20000", "--rounds", "2"],
 }
 
 
