@@ -86,6 +86,7 @@ Core::Copied Core::copy_database(const std::string& to, const Manifest& manifest
   files_.make_dir(to + "/" + name);
   {
     const std::shared_ptr<MetaStore> meta = this->store();
+    if (!options_.read_only) meta->reserve_map();  // it cannot grow while the copying lasts
     const MetaStore::ReadTxn now = meta->read();
     meta->copy_to(now, store);
     out.state = now.state();
