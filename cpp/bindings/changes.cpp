@@ -88,6 +88,12 @@ py::list change_log(const Handle& self, std::size_t limit, std::optional<Sequenc
   return answer;
 }
 
+std::int64_t compact(const Handle& self, const py::object& progress) {
+  CallInterrupt interrupt;
+  const Progress report = progress_to(progress, interrupt);
+  return interrupt.call([&] { return self.core().compact(report, interrupt.get()); });
+}
+
 }  // namespace
 
 void register_changes(HandleClass& database) {
@@ -110,7 +116,8 @@ void register_changes(HandleClass& database) {
           [](const Handle& self, Sequence before) {
             return call_core([&] { return self.core().trim_change_log(before); });
           },
-          py::arg("before"));
+          py::arg("before"))
+      .def("compact", &compact, py::arg("progress"));
 }
 
 }  // namespace srvdb::bindings

@@ -20,7 +20,8 @@ std::unique_ptr<Handle> open(const py::bytes& path, std::optional<std::size_t> d
                              std::optional<std::uint32_t> m,
                              std::optional<std::uint32_t> ef_construction, std::uint32_t ef,
                              const std::string& durability, bool read_only, bool create,
-                             std::size_t buffer_bytes, std::size_t flush_rows, bool background) {
+                             std::size_t buffer_bytes, std::size_t flush_rows, bool background,
+                             double auto_compact_share, std::uint64_t auto_compact_bytes) {
   OpenOptions options;
   options.dimension = dimension;
   if (metric) options.metric = parse_metric(*metric);
@@ -34,6 +35,8 @@ std::unique_ptr<Handle> open(const py::bytes& path, std::optional<std::size_t> d
   options.buffer_bytes = buffer_bytes;
   options.flush_rows = flush_rows;
   options.background = background;
+  options.auto_compact_share = auto_compact_share;
+  options.auto_compact_bytes = auto_compact_bytes;
   const std::string directory = path;
   return std::make_unique<Handle>(call_core([&] { return Database::open(directory, options); }));
 }
@@ -111,7 +114,9 @@ void register_database(py::module_& module) {
       .def_static("open", &open, py::arg("path"), py::kw_only(), py::arg("dimension"),
                   py::arg("metric"), py::arg("mode"), py::arg("m"), py::arg("ef_construction"),
                   py::arg("ef"), py::arg("durability"), py::arg("read_only"), py::arg("create"),
-                  py::arg("buffer_bytes"), py::arg("flush_rows"), py::arg("background"))
+                  py::arg("buffer_bytes"), py::arg("flush_rows"), py::arg("background"),
+                  py::arg("auto_compact_share") = OpenOptions{}.auto_compact_share,
+                  py::arg("auto_compact_bytes") = OpenOptions{}.auto_compact_bytes)
       .def("write", &write_all, py::arg("ids"), py::arg("rows").noconvert(), py::arg("metadatas"),
            py::arg("replace"), py::arg("expires_at").noconvert() = py::none())
       .def("write_window", &write_window, py::arg("ids"), py::arg("rows").noconvert(),

@@ -8,6 +8,7 @@ from datetime import datetime
 from srvdb._arrays import as_count, as_ids
 from srvdb._moments import as_sequence
 from srvdb._native import CoreDatabase
+from srvdb._progress import Progress, Report
 from srvdb._updates import Updates, Updating
 from srvdb.errors import InvalidInputError
 from srvdb.hits import LogEntry, to_log_entry
@@ -73,6 +74,37 @@ class Changing(Updating):
         ['b']
         """
         return self._core.deleted_ids()
+
+    def compact(self, *, progress: bool | Report = False) -> int:
+        """Drop deleted, expired and replaced rows from the files.
+
+        Searches and writes go on meanwhile. Soft-deleted rows stay, and so does what snapshots
+        hold. It needs room for a second copy of the rows that stay, and changes nothing when it is
+        interrupted. ``stats()["deleted_share"]`` says what there is to gain; with ``auto_compact``
+        it happens by itself.
+
+        Parameters
+        ----------
+        progress : bool or callable, default False
+            True draws a bar on stderr; a callable gets ``(rows done, rows in all)``.
+
+        Returns
+        -------
+        int
+            Bytes given back to the file system; less than zero when the database was small and has
+            grown by the bookkeeping.
+
+        Examples
+        --------
+        >>> db.delete(["a", "b"])
+        2
+        >>> freed = db.compact()
+        >>> stats = db.stats()
+        >>> stats["rows"], stats["gone"], stats["deleted_share"]
+        (1, 0, 0.0)
+        """
+        with Progress(progress, "compacting") as bar:
+            return self._core.compact(bar.update if bar.wanted else None)
 
     # ---- audit -----------------------------------------------------------------------------------
 

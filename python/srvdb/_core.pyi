@@ -65,6 +65,8 @@ class Database:
         buffer_bytes: int,
         flush_rows: int,
         background: bool,
+        auto_compact_share: float = 0.5,
+        auto_compact_bytes: int = ...,
     ) -> Database: ...
     def write(
         self,
@@ -108,6 +110,7 @@ class Database:
     ) -> list[tuple[int, int, str, tuple[str, ...], str]]: ...
     def change_log_at(self, time_us: int) -> int: ...
     def trim_change_log(self, before: int) -> int: ...
+    def compact(self, progress: Callable[[int, int], object] | None) -> int: ...
     def search(
         self,
         query: _Floats,

@@ -134,6 +134,7 @@ def _check_unused(path: Path) -> None:
             buffer_bytes=1 << 20,
             flush_rows=1000,
             background=False,
+            auto_compact_share=0.0,
         ).close()
         raise InvalidInputError(f"{path} holds a database already")
 

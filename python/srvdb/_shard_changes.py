@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from srvdb._arrays import as_count, as_ids
+from srvdb._progress import Progress, Report
 from srvdb._shard_checks import check_updates
 from srvdb._shard_set import ShardSet
 from srvdb._updates import Updates, Updating
@@ -80,6 +81,23 @@ class ShardedChanges(Updating, ShardSet):
     def deleted_ids(self) -> list[str]:
         """Return the ids of the soft-deleted rows of all shards, in id order."""
         return list(heapq.merge(*self._each(lambda shard, n: shard.deleted_ids())))
+
+    def compact(self, *, progress: bool | Report = False) -> int:
+        """Drop deleted and replaced rows, one shard after the other; see :meth:`Database.compact`.
+
+        Returns the bytes given back to the file system.
+        """
+        totals = [shard.count() for shard in self._shards]
+        freed = 0
+        with Progress(progress, "compacting", sum(totals)) as bar:
+            for number, shard in enumerate(self._shards):
+                before = sum(totals[:number])
+
+                def report(done: int, total: int | None, before: int = before) -> None:
+                    bar.update(before + done)
+
+                freed += shard.compact(progress=report if bar.wanted else False)
+        return freed
 
     # ---- audit -----------------------------------------------------------------------------------
 

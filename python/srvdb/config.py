@@ -20,6 +20,10 @@ setting                    default    meaning
 ``durability``             ``"os"``   ``"memory"``, ``"os"`` or ``"disk"``
 ``ef``                     100        candidates of a graph search that names none
 ``background``             ``true``   link rows into the graph in the background
+``auto_compact``           ``true``   compact unasked: ``false``, ``true``, the share of
+                                      rows that must be gone (0.5 when true), or a table
+                                      of ``share`` and ``bytes`` (67108864), which these
+                                      rows must take at least
 =========================  =========  ==================================================
 
 The variable of a setting is its name in capitals behind ``SVDB_``.
@@ -33,7 +37,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from srvdb._arrays import as_count
 from srvdb.errors import InvalidInputError, NotFoundError
@@ -43,6 +47,24 @@ __all__ = ["Settings"]
 PREFIX = "SVDB_"
 FILE_NAME = "config.toml"
 _DURABILITIES = ("memory", "os", "disk")
+
+
+class AutoCompact(NamedTuple):
+    """When compaction starts by itself: when both are reached.
+
+    Attributes
+    ----------
+    share : float
+        Share of the rows that are deleted, expired or replaced; above 0, up to 1.
+    bytes : int
+        Bytes that these rows take.
+    """
+
+    share: float = 0.5
+    bytes: int = 64 << 20
+
+
+_COMPACT = AutoCompact()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +83,8 @@ class Settings:
         Candidates that a graph search keeps when the call names none, 1 to 1,000,000.
     background : bool
         Whether rows are linked into the graph in the background.
+    auto_compact : AutoCompact or False
+        When compaction starts by itself; False: never.
     sources : mapping of str to str
         For each of the above, where it came from: ``"default"``, ``"keyword"``,
         ``"environment SVDB_…"`` or the configuration's name.
@@ -79,6 +103,7 @@ class Settings:
     durability: str = "os"
     ef: int = 100
     background: bool = True
+    auto_compact: AutoCompact | Literal[False] = _COMPACT
     sources: Mapping[str, str] = dataclasses.field(default_factory=dict, compare=False)
 
     @classmethod
@@ -131,9 +156,12 @@ class Settings:
 
     def as_dict(self) -> dict[str, dict[str, Any]]:
         """Return ``{name: {"value": …, "source": …}}``."""
+        values = {name: getattr(self, name) for name in _CHECKS}
+        if self.auto_compact:
+            values["auto_compact"] = self.auto_compact._asdict()
         return {
-            name: {"value": getattr(self, name), "source": self.sources.get(name, "default")}
-            for name in _CHECKS
+            name: {"value": value, "source": self.sources.get(name, "default")}
+            for name, value in values.items()
         }
 
 
@@ -151,12 +179,35 @@ def _check_flag(value: Any, label: str) -> bool:
     return value
 
 
+def _check_auto_compact(value: Any, label: str) -> AutoCompact | Literal[False]:
+    if isinstance(value, bool):
+        return _COMPACT if value else False
+    if isinstance(value, (AutoCompact, Mapping)):
+        given = value._asdict() if isinstance(value, AutoCompact) else dict(value)
+        for key in given:
+            if key not in AutoCompact._fields:
+                raise _unknown(f"{label}: unknown key {key!r}", list(AutoCompact._fields))
+        share = _check_share(given.get("share", _COMPACT.share), f"share of {label}")
+        size = as_count(given.get("bytes", _COMPACT.bytes), f"bytes of {label}", 0, 1 << 60)
+        return AutoCompact(share, size)
+    return AutoCompact(_check_share(value, label))
+
+
+def _check_share(value: Any, label: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
+        raise InvalidInputError(
+            f"{label} must be a share above 0 and up to 1, got {value!r}; False for never"
+        )
+    return float(value)
+
+
 _CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "buffer_size": lambda value, label: as_count(value, label, 4096, 1 << 40),
     "auto_flush_threshold": lambda value, label: as_count(value, label, 1, 1 << 32),
     "durability": _check_durability,
     "ef": lambda value, label: as_count(value, label, 1, 1_000_000),
     "background": _check_flag,
+    "auto_compact": _check_auto_compact,
 }
 
 
@@ -173,11 +224,18 @@ def _parse(name: str, text: str, variable: str) -> Any:
     """Read an environment variable's text as the setting's type."""
     if name == "durability":
         return text
-    if name == "background":
+    if name in ("background", "auto_compact"):
         known = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
-        if text.lower() not in known:
+        if text.lower() in known:
+            return known[text.lower()]
+        if name == "background":
             raise InvalidInputError(f"{variable} must be true or false, got {text!r}")
-        return known[text.lower()]
+        try:
+            return float(text)
+        except ValueError:
+            raise InvalidInputError(
+                f"{variable} must be true, false or a share, got {text!r}"
+            ) from None
     try:
         return int(text)
     except ValueError:

@@ -67,6 +67,9 @@ class Database(Changing, Searching):
         Bytes and rows that may wait in the append buffer.
     background : bool, optional
         Whether rows are linked into the graph in the background.
+    auto_compact : bool, float or dict, optional
+        Compact unasked when this share of the rows is gone and takes at least 64 MiB: True (unless
+        told) is a share of a half, False never; a dict has ``"share"`` and ``"bytes"``.
     create : bool, default True
         Whether to create what is not there.
 
@@ -111,6 +114,7 @@ class Database(Changing, Searching):
         buffer_size: int | None = None,
         auto_flush_threshold: int | None = None,
         background: bool | None = None,
+        auto_compact: bool | float | Mapping[str, float] | None = None,
         create: bool = True,
     ) -> None:
         self.path = os.fspath(path)
@@ -122,6 +126,7 @@ class Database(Changing, Searching):
             durability=durability,
             ef=ef,
             background=background,
+            auto_compact=auto_compact,
         )
         if dimension is not None:
             dimension = as_count(dimension, "dimension", 1, _MAX_DIMENSION)
@@ -129,6 +134,7 @@ class Database(Changing, Searching):
             m = as_count(m, "m", 2, 128)
         if ef_construction is not None:
             ef_construction = as_count(ef_construction, "ef_construction", 1, 100_000)
+        compacting = self.settings.auto_compact
         self._core = CoreDatabase.open(
             os.fsencode(self.path),
             dimension=dimension,
@@ -143,6 +149,8 @@ class Database(Changing, Searching):
             buffer_bytes=self.settings.buffer_size,
             flush_rows=self.settings.auto_flush_threshold,
             background=self.settings.background,
+            auto_compact_share=compacting.share if compacting else 0.0,
+            auto_compact_bytes=compacting.bytes if compacting else 0,
         )
         self._close_at_exit()
 
@@ -504,6 +512,7 @@ def open(  # noqa: A001 (srvdb.open is the front door)
     buffer_size: int | None = None,
     auto_flush_threshold: int | None = None,
     background: bool | None = None,
+    auto_compact: bool | float | Mapping[str, float] | None = None,
     create: bool = True,
 ) -> Database:
     """Open a database, or create it; the parameters are those of :class:`Database`.
@@ -530,5 +539,6 @@ def open(  # noqa: A001 (srvdb.open is the front door)
         buffer_size=buffer_size,
         auto_flush_threshold=auto_flush_threshold,
         background=background,
+        auto_compact=auto_compact,
         create=create,
     )

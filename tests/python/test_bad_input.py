@@ -1,5 +1,7 @@
 """Bad input, one by one: a typed error that names the item; nothing of the batch is applied."""
 
+from datetime import date, datetime, timedelta, timezone
+
 import numpy as np
 import pytest
 
@@ -158,6 +160,142 @@ def test_other_bad_arguments_are_refused(two, call):
     with pytest.raises(srvdb.InvalidInputError):
         call(two)
     assert two.count() == 1
+
+
+UPDATES = {
+    "nothing to change": ([("old", None)], srvdb.InvalidInputError, "item 0.*got none"),
+    "id alone": ([("old",)], srvdb.InvalidInputError, "item 0.*tuple"),
+    "too many parts": ([("old", [1, 2], {}, None, 5)], srvdb.InvalidInputError, "item 0.*tuple"),
+    "an id": (["old"], srvdb.InvalidInputError, "item 0.*str"),
+    "one dict": ({"id": "old", "metadata": {}}, srvdb.InvalidInputError, "one dict"),
+    "one str": ("old", srvdb.InvalidInputError, "one str"),
+    "a number": (5, srvdb.InvalidInputError, "one int"),
+    "unknown key": ([{"id": "old", "embeding": [1]}], srvdb.InvalidInputError, "item 0.*embeding"),
+    "no id": ([{"metadata": {}}], srvdb.InvalidInputError, "item 0.*'id'"),
+    "int id": ([{"id": 3, "metadata": {}}], srvdb.InvalidInputError, r"item 0.*str\(i\)"),
+    "empty id": ([("", None, {})], srvdb.InvalidInputError, "item 0"),
+    "same id twice": (
+        [("old", [3, 4]), ("old", None, {})],
+        srvdb.InvalidInputError,
+        "item 1.*'old'.*item 0",
+    ),
+    "nan": ([("old", [1.0, NAN])], srvdb.InvalidInputError, "item 0.*component 1"),
+    "text": ([("old", ["a", "b"])], srvdb.InvalidInputError, "item 0: embedding.*numbers"),
+    "two axes": ([("old", [[1.0, 2.0]])], srvdb.InvalidInputError, "item 0: embedding.*shape"),
+    "no dimension": ([("old", [])], srvdb.DimensionError, ""),
+    "wrong dimension": ([("old", [1.0, 2.0, 3.0])], srvdb.DimensionError, "2.*3"),
+    "ragged": ([("old", [1.0, 2.0]), ("new", [1.0])], srvdb.DimensionError, "item 1.*2.*1"),
+    "metadata is a list": ([("old", None, [1])], srvdb.InvalidInputError, "item 0.*list"),
+    "metadata is empty": ([("old", None, "")], srvdb.InvalidInputError, "item 0.*JSON object"),
+    "metadata is broken": ([("old", None, "{")], srvdb.InvalidInputError, "item 0.*JSON"),
+    "metadata holds NaN": ([("old", None, {"a": NAN})], srvdb.InvalidInputError, "item 0.*NaN"),
+    "expiry is text": ([("old", None, None, "1h")], srvdb.InvalidInputError, "item 0: expires_at"),
+    "expiry is past": ([("old", None, None, -5)], srvdb.InvalidInputError, "item 0.*1970"),
+}
+
+
+@pytest.fixture(scope="module", params=["one", "sharded"])
+def kept(request, tmp_path_factory):
+    """A database, or three shards, with two rows, for tests that change nothing."""
+    path = tmp_path_factory.mktemp("kept") / "db"
+    opened = srvdb.open(path) if request.param == "one" else srvdb.ShardedDatabase(path, shards=3)
+    with opened as database:
+        database.add(["old", "first"], [[1.0, 2.0], [5.0, 6.0]], [None, {"n": 1}])
+        yield database
+
+
+@pytest.mark.parametrize("case", UPDATES)
+def test_bad_update_is_refused_whole(kept, case):
+    updates, error, message = UPDATES[case]
+    with pytest.raises(error, match=f"(?s){message}"):
+        kept.batch_update(updates)
+    if isinstance(updates, list) and len(updates) == 1:
+        # The other way round: what comes before a bad item is not applied either.
+        with pytest.raises(error):
+            kept.batch_update([{"id": "first", "embedding": [7.0, 8.0], "metadata": {}}, *updates])
+    first = kept.get_records(["first"], include=("metadata", "embedding"))[0]
+    assert (first.metadata, first.embedding.tolist()) == ({"n": 1}, [5.0, 6.0])
+    assert kept.search([1.0, 2.0], k=1).ids == ["old"]
+
+
+EXPIRIES = {
+    "text": ("tomorrow", "str"),
+    "bool": (True, "bool"),
+    "nan": (NAN, "nan"),
+    "infinity": (INF, "inf"),
+    "zero": (0, "1970.*NEVER"),
+    "negative": (-1.5, "1970"),
+    "milliseconds": (1_800_000_000_000, "seconds, not milliseconds"),
+    "naive": (datetime(2040, 1, 1), "time zone"),
+    "date": (date(2040, 1, 1), "date"),
+    "numpy date": (np.datetime64("2040-01-01"), "datetime64"),
+    "before 1970": (datetime(1969, 1, 1, tzinfo=timezone.utc), "1970"),
+    "long ago": (timedelta(days=-100_000), "1970"),
+    "far off": (timedelta(days=10_000_000), "9999"),
+    "dict": ({"a": 1}, "length"),
+    "too few": ([], "length"),
+    "bad entry": ([None, "x"], "item 1: expires_at"),
+    "set of names": ({"x", "y"}, "item 0"),
+}
+
+
+@pytest.mark.parametrize("case", EXPIRIES)
+def test_bad_expiry_is_refused_whole(kept, case):
+    value, message = EXPIRIES[case]
+    for write in (kept.add, kept.upsert, kept.add_batch):
+        with pytest.raises(srvdb.InvalidInputError, match=f"(?s)expires_at.*{message}|{message}"):
+            write(["x", "y"], GOOD * 2, expires_at=value)
+    assert list(kept) == ["first", "old"]
+
+
+def test_expiries_of_an_iterable_must_be_one(kept):
+    with pytest.raises(srvdb.InvalidInputError, match="one moment for all"):
+        kept.add_batch(iter([("x", [1.0, 2.0])]), expires_at=[5])
+    assert list(kept) == ["first", "old"]
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ("old", "one str"),
+        (5, "int"),
+        (None, "NoneType"),
+        ([1], r"item 0.*str\(i\)"),
+        (["old", b"x"], "item 1.*bytes"),
+        (["old", None], "item 1.*NoneType"),
+        (["old", "\ud800"], "item 1.*Unicode"),
+    ],
+)
+def test_bad_ids_are_refused_whole(kept, ids, message):
+    for verb in (kept.delete, kept.soft_delete, kept.restore):
+        with pytest.raises(srvdb.InvalidInputError, match=message):
+            verb(ids)
+    assert (list(kept), kept.deleted_ids()) == (["first", "old"], [])
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda db: db.update(3, [1.0, 2.0]),
+        lambda db: db.update(["old"], [1.0, 2.0]),
+        lambda db: db.update("old"),
+        lambda db: db.change_log(0),
+        lambda db: db.change_log("5"),
+        lambda db: db.change_log(since="yesterday"),
+        lambda db: db.change_log(since=-1),
+        lambda db: db.change_log(since=1.5),
+        lambda db: db.change_log(operation="ad"),
+        lambda db: db.change_log(operation=3),
+        lambda db: db.trim_change_log("yesterday"),
+        lambda db: db.trim_change_log(None),
+        lambda db: db.trim_change_log(True),
+        lambda db: db.trim_change_log(-1),
+    ],
+)
+def test_other_bad_arguments_of_the_verbs_are_refused(kept, call):
+    with pytest.raises(srvdb.InvalidInputError):
+        call(kept)
+    assert {entry.operation for entry in kept.change_log()} == {"add"}
 
 
 @pytest.mark.parametrize(

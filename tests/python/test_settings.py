@@ -35,6 +35,46 @@ def test_environment_is_read(path, monkeypatch):
         assert source(db, "buffer_size") == (65536, "environment SVDB_BUFFER_SIZE")
 
 
+HALF = {"share": 0.5, "bytes": 64 << 20}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (None, HALF),
+        (True, HALF),
+        (False, False),
+        (0.25, {"share": 0.25, "bytes": 64 << 20}),
+        (1, {"share": 1.0, "bytes": 64 << 20}),
+        ({"bytes": 0}, {"share": 0.5, "bytes": 0}),
+        ({"share": 0.1, "bytes": 5}, {"share": 0.1, "bytes": 5}),
+    ],
+)
+def test_auto_compact_is_a_flag_a_share_or_a_table(path, given, expected):
+    with srvdb.open(path, auto_compact=given) as db:
+        assert source(db, "auto_compact") == (expected, "default" if given is None else "keyword")
+    with srvdb.open(path, config={} if given is None else {"auto_compact": given}) as db:
+        assert source(db, "auto_compact")[0] == expected
+
+
+@pytest.mark.parametrize(
+    "given", [0, -1, 1.5, "half", {"shar": 1}, {"share": 2}, {"bytes": -1}, []]
+)
+def test_auto_compact_that_makes_no_sense_is_refused(path, given):
+    with pytest.raises(srvdb.InvalidInputError, match="auto_compact"):
+        srvdb.open(path, auto_compact=given)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("no", False), ("TRUE", HALF), ("0.25", {**HALF, "share": 0.25})]
+)
+def test_auto_compact_from_the_environment(path, monkeypatch, text, expected):
+    monkeypatch.setenv("SVDB_AUTO_COMPACT", text)
+    with srvdb.open(path) as db:
+        assert source(db, "auto_compact") == (expected, "environment SVDB_AUTO_COMPACT")
+
+
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="needs tomllib")
 def test_the_first_place_that_names_a_setting_wins(path, monkeypatch):
     path.mkdir()
@@ -70,6 +110,8 @@ def test_configuration_from_another_file(path, tmp_path):
         ({"SVDB_AUTO_FLUSH_THRESHOLD": "0"}, None, "SVDB_AUTO_FLUSH_THRESHOLD"),
         ({"SVDB_DURABILITY": "ram"}, None, "SVDB_DURABILITY.*'ram'"),
         ({"SVDB_BACKGROUND": "perhaps"}, None, "SVDB_BACKGROUND"),
+        ({"SVDB_AUTO_COMPACT": "perhaps"}, None, "SVDB_AUTO_COMPACT.*share"),
+        ({"SVDB_AUTO_COMPACT": "2"}, None, "SVDB_AUTO_COMPACT.*up to 1"),
         ({}, {"bufer_size": 1}, "bufer_size.*buffer_size"),
         ({}, {"dimension": 8}, "unknown key 'dimension'"),
         ({}, {"buffer_size": "8MB"}, "buffer_size in config.*str"),

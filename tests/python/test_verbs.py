@@ -3,6 +3,7 @@ and for shards."""
 
 import json
 import math
+import time
 from datetime import datetime, timedelta, timezone
 
 import numpy as np
@@ -541,6 +542,89 @@ def test_trimming_the_change_log_is_explicit_and_logged(path, clock):
         assert db.change_log(1)[0].sequence == 9
 
 
+# ---- compaction ----------------------------------------------------------------------------------
+
+
+def test_compact_drops_what_is_gone_and_keeps_the_rest(path, kind, clock, rng):
+    rows = rng.random((6000, 32), dtype=np.float32)
+    ids = [f"{i:04}" for i in range(6000)]
+    with opened(kind, path, metric="l2") as db:
+        db.add(ids, rows, [{"i": i} for i in range(6000)])
+        db.delete(ids[:2000])
+        db.soft_delete(ids[2000:2010])
+        db.update("2500", rows[0])
+        db.update("2501", expires_at=timedelta(seconds=1))
+        db.update("2502", expires_at=timedelta(seconds=100))
+        clock.forward(seconds=2)
+        db.persist()
+        before = db.search_batch(rows[3000:3020], exact=True)
+        assert db.compact() > 2000 * 32 * 4 // 2
+        stats = db.stats()
+        assert (stats["rows"], stats["gone"], stats["deleted_share"]) == (3999, 0, 0.0)
+        assert (stats["count"], stats["soft_deleted"]) == (3989, 10)
+        assert db.search_batch(rows[3000:3020], exact=True) == before
+        assert db.search(rows[3000], k=1).ids == ["3000"]
+        assert vectors(db, ["2500"]) == [rows[0].tolist()]
+        assert db.get("2700") == '{"i": 2700}'
+        assert db.restore(ids[2000:2010]) == 10
+        clock.forward(seconds=100)
+        assert "2502" not in db
+        assert "compact" in [entry.operation for entry in db.change_log()]
+    with opened(kind, path) as db:
+        assert len(db) == 3998
+        assert next(iter(db)) == "2000"
+
+
+def test_hits_found_before_a_compaction_can_be_read_after_it(path, rng):
+    rows = rng.random((1000, 8), dtype=np.float32)
+    with srvdb.open(path, metric="l2") as db:
+        db.add([str(i) for i in range(1000)], rows, [{"i": i} for i in range(1000)])
+        hits = db.search(rows[900], k=3)
+        db.delete([str(i) for i in range(500)])
+        db.compact()
+        assert hits[0].metadata == {"i": 900}
+        assert np.array_equal(hits[0].embedding, rows[900])
+
+
+def test_compaction_starts_by_itself(path, rng):
+    rows = rng.random((4000, 16), dtype=np.float32)
+    ids = [str(i) for i in range(4000)]
+    with srvdb.open(path, auto_compact={"share": 0.5, "bytes": 1000}) as db:
+        db.add(ids, rows)
+        db.delete(ids[:1900])
+        db.persist()
+        db.delete(ids[1900:2500])
+        deadline = time.monotonic() + 20
+        while db.stats()["gone"] and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert db.stats()["rows"] == len(db) == 1500
+
+
+def test_compaction_does_not_start_by_itself_when_it_is_off(path, rng):
+    rows = rng.random((100, 16), dtype=np.float32)
+    ids = [str(i) for i in range(100)]
+    with srvdb.open(path, auto_compact=False) as db:
+        db.add(ids, rows)
+        db.delete(ids[:99])
+        db.persist()
+        time.sleep(0.3)
+        assert db.stats()["gone"] == 99
+
+
+def test_compact_reports_progress_and_what_it_raises_stops_it(path, kind, rng):
+    rows = rng.random((5000, 8), dtype=np.float32)
+    with opened(kind, path) as db:
+        db.add([str(i) for i in range(5000)], rows)
+        db.delete([str(i) for i in range(2500)])
+        with pytest.raises(ZeroDivisionError):
+            db.compact(progress=lambda done, total: 1 / 0)
+        assert (len(db), db.search(rows[4000], k=1).ids) == (2500, ["4000"])
+        seen = []
+        db.compact(progress=lambda done, total: seen.append((done, total)))
+        assert seen
+        assert db.stats()["gone"] == 0
+
+
 # ---- who may -------------------------------------------------------------------------------------
 
 
@@ -556,6 +640,7 @@ def test_a_reader_can_look_but_not_change(path, kind):
             lambda: reader.soft_delete(["b"]),
             lambda: reader.restore(["a"]),
             lambda: reader.trim_change_log(datetime.now(UTC)),
+            reader.compact,
         ):
             with pytest.raises(srvdb.ReadOnlyError):
                 change()
@@ -571,6 +656,7 @@ def test_a_closed_database_says_so(path, kind):
         lambda: db.restore(["a"]),
         db.deleted_ids,
         db.change_log,
+        db.compact,
     ):
         with pytest.raises(srvdb.ClosedError):
             call()
