@@ -21,7 +21,8 @@ std::unique_ptr<Handle> open(const py::bytes& path, std::optional<std::size_t> d
                              std::optional<std::uint32_t> ef_construction, std::uint32_t ef,
                              const std::string& durability, bool read_only, bool create,
                              std::size_t buffer_bytes, std::size_t flush_rows, bool background,
-                             double auto_compact_share, std::uint64_t auto_compact_bytes) {
+                             double auto_compact_share, std::uint64_t auto_compact_bytes,
+                             std::int64_t snapshot_every_ms, std::size_t snapshot_keep) {
   OpenOptions options;
   options.dimension = dimension;
   if (metric) options.metric = parse_metric(*metric);
@@ -37,6 +38,8 @@ std::unique_ptr<Handle> open(const py::bytes& path, std::optional<std::size_t> d
   options.background = background;
   options.auto_compact_share = auto_compact_share;
   options.auto_compact_bytes = auto_compact_bytes;
+  options.snapshot_every_ms = snapshot_every_ms;
+  options.snapshot_keep = snapshot_keep;
   const std::string directory = path;
   return std::make_unique<Handle>(call_core([&] { return Database::open(directory, options); }));
 }
@@ -116,7 +119,8 @@ void register_database(py::module_& module) {
                   py::arg("ef"), py::arg("durability"), py::arg("read_only"), py::arg("create"),
                   py::arg("buffer_bytes"), py::arg("flush_rows"), py::arg("background"),
                   py::arg("auto_compact_share") = OpenOptions{}.auto_compact_share,
-                  py::arg("auto_compact_bytes") = OpenOptions{}.auto_compact_bytes)
+                  py::arg("auto_compact_bytes") = OpenOptions{}.auto_compact_bytes,
+                  py::arg("snapshot_every_ms") = 0, py::arg("snapshot_keep") = 24)
       .def("write", &write_all, py::arg("ids"), py::arg("rows").noconvert(), py::arg("metadatas"),
            py::arg("replace"), py::arg("expires_at").noconvert() = py::none())
       .def("write_window", &write_window, py::arg("ids"), py::arg("rows").noconvert(),
@@ -146,6 +150,7 @@ void register_database(py::module_& module) {
           py::arg("ef"));
   register_one_row(database);
   register_changes(database);
+  register_lifecycle(database);
   register_search(database);
   register_reading(database);
 }

@@ -10,6 +10,7 @@
 
 from srvdb._moments import NEVER
 from srvdb._native import __version__
+from srvdb._lifecycle import Snapshot, restore
 from srvdb.config import Settings
 from srvdb.database import Database, open  # noqa: A004 (srvdb.open is the front door)
 from srvdb.errors import (
@@ -54,6 +55,7 @@ __all__ = [
     "Record",
     "Settings",
     "ShardedDatabase",
+    "Snapshot",
     "SrvDBError",
     "SrvDBPython",
     "SrvDBWarning",
@@ -62,4 +64,5 @@ __all__ = [
     "VersionError",
     "__version__",
     "open",
+    "restore",
 ]

@@ -24,6 +24,9 @@ setting                    default    meaning
                                       rows that must be gone (0.5 when true), or a table
                                       of ``share`` and ``bytes`` (67108864), which these
                                       rows must take at least
+``snapshot_every``         0          time between automatic snapshots: seconds, or a
+                                      number with ``s``, ``m``, ``h`` or ``d``; 0: none
+``keep``                   24         automatic snapshots that stay
 =========================  =========  ==================================================
 
 The variable of a setting is its name in capitals behind ``SVDB_``.
@@ -34,7 +37,9 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import os
+import re
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
@@ -47,6 +52,8 @@ __all__ = ["Settings"]
 PREFIX = "SVDB_"
 FILE_NAME = "config.toml"
 _DURABILITIES = ("memory", "os", "disk")
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_MAX_SECONDS = 1e9
 
 
 class AutoCompact(NamedTuple):
@@ -85,6 +92,10 @@ class Settings:
         Whether rows are linked into the graph in the background.
     auto_compact : AutoCompact or False
         When compaction starts by itself; False: never.
+    snapshot_every : float
+        Seconds between automatic snapshots; 0: none.
+    keep : int
+        Automatic snapshots that stay, the newest; from 1.
     sources : mapping of str to str
         For each of the above, where it came from: ``"default"``, ``"keyword"``,
         ``"environment SVDB_…"`` or the configuration's name.
@@ -104,6 +115,8 @@ class Settings:
     ef: int = 100
     background: bool = True
     auto_compact: AutoCompact | Literal[False] = _COMPACT
+    snapshot_every: float = 0.0
+    keep: int = 24
     sources: Mapping[str, str] = dataclasses.field(default_factory=dict, compare=False)
 
     @classmethod
@@ -201,6 +214,23 @@ def _check_share(value: Any, label: str) -> float:
     return float(value)
 
 
+def _check_duration(value: Any, label: str) -> float:
+    seconds: float | None = None
+    if isinstance(value, timedelta):
+        seconds = value.total_seconds()
+    elif isinstance(value, str):
+        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", value)
+        if found:
+            seconds = float(found[1]) * _SECONDS[found[2]]
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        seconds = float(value)
+    if seconds is None or not (seconds == 0 or 0.001 <= seconds <= _MAX_SECONDS):
+        raise InvalidInputError(
+            f"{label} must be seconds or a time like '90s', '15m', '1h' or '7d', got {value!r}"
+        )
+    return seconds
+
+
 _CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "buffer_size": lambda value, label: as_count(value, label, 4096, 1 << 40),
     "auto_flush_threshold": lambda value, label: as_count(value, label, 1, 1 << 32),
@@ -208,6 +238,8 @@ _CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "ef": lambda value, label: as_count(value, label, 1, 1_000_000),
     "background": _check_flag,
     "auto_compact": _check_auto_compact,
+    "snapshot_every": _check_duration,
+    "keep": lambda value, label: as_count(value, label, 1, 1_000_000),
 }
 
 
@@ -222,7 +254,7 @@ def _from_environment(environ: Mapping[str, str]) -> list[tuple[str, str]]:
 
 def _parse(name: str, text: str, variable: str) -> Any:
     """Read an environment variable's text as the setting's type."""
-    if name == "durability":
+    if name in ("durability", "snapshot_every"):
         return text
     if name in ("background", "auto_compact"):
         known = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from srvdb._arrays import (
     check_lengths,
 )
 from srvdb._changing import Changing
+from srvdb._lifecycle import Lifecycle
 from srvdb._moments import Milliseconds, Moments, as_expiries, part_of
 from srvdb._native import CoreDatabase, Counter, __version__
 from srvdb._progress import Progress, Report
@@ -32,7 +34,7 @@ __all__ = ["Database", "open"]
 _MAX_DIMENSION = 65_536
 
 
-class Database(Changing, Searching):
+class Database(Changing, Lifecycle, Searching):
     """A vector database in a directory.
 
     Opens the directory, or creates it. Safe to use from any number of threads; one process writes
@@ -70,6 +72,11 @@ class Database(Changing, Searching):
     auto_compact : bool, float or dict, optional
         Compact unasked when this share of the rows is gone and takes at least 64 MiB: True (unless
         told) is a share of a half, False never; a dict has ``"share"`` and ``"bytes"``.
+    snapshot_every : str, float or timedelta, optional
+        Make a snapshot whenever so much time has passed and something has changed: ``"1h"``,
+        ``"15m"``, ``"7d"``, or seconds; 0 (what is in force unless told): none.
+    keep : int, optional
+        How many of those snapshots stay, the newest; 24 unless told.
     create : bool, default True
         Whether to create what is not there.
 
@@ -115,6 +122,8 @@ class Database(Changing, Searching):
         auto_flush_threshold: int | None = None,
         background: bool | None = None,
         auto_compact: bool | float | Mapping[str, float] | None = None,
+        snapshot_every: str | float | timedelta | None = None,
+        keep: int | None = None,
         create: bool = True,
     ) -> None:
         self.path = os.fspath(path)
@@ -127,6 +136,8 @@ class Database(Changing, Searching):
             ef=ef,
             background=background,
             auto_compact=auto_compact,
+            snapshot_every=snapshot_every,
+            keep=keep,
         )
         if dimension is not None:
             dimension = as_count(dimension, "dimension", 1, _MAX_DIMENSION)
@@ -151,6 +162,8 @@ class Database(Changing, Searching):
             background=self.settings.background,
             auto_compact_share=compacting.share if compacting else 0.0,
             auto_compact_bytes=compacting.bytes if compacting else 0,
+            snapshot_every_ms=round(self.settings.snapshot_every * 1000),
+            snapshot_keep=self.settings.keep,
         )
         self._close_at_exit()
 
@@ -513,6 +526,8 @@ def open(  # noqa: A001 (srvdb.open is the front door)
     auto_flush_threshold: int | None = None,
     background: bool | None = None,
     auto_compact: bool | float | Mapping[str, float] | None = None,
+    snapshot_every: str | float | timedelta | None = None,
+    keep: int | None = None,
     create: bool = True,
 ) -> Database:
     """Open a database, or create it; the parameters are those of :class:`Database`.
@@ -540,5 +555,7 @@ def open(  # noqa: A001 (srvdb.open is the front door)
         auto_flush_threshold=auto_flush_threshold,
         background=background,
         auto_compact=auto_compact,
+        snapshot_every=snapshot_every,
+        keep=keep,
         create=create,
     )
