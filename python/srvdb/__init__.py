@@ -8,9 +8,9 @@
 ['a']
 """
 
+from srvdb._lifecycle import Snapshot, restore
 from srvdb._moments import NEVER
 from srvdb._native import __version__
-from srvdb._lifecycle import Snapshot, restore
 from srvdb.config import Settings
 from srvdb.database import Database, open  # noqa: A004 (srvdb.open is the front door)
 from srvdb.errors import (

@@ -1,7 +1,6 @@
 """Snapshots, restoring, backups, readers that move on: what is kept stays, and comes back."""
 
 import datetime
-import os
 import re
 import subprocess
 import sys
@@ -88,7 +87,8 @@ def test_a_snapshot_opens_by_its_path_but_not_for_writing(path, abc):
         assert one.search([1.0, 0.0], k=1).ids == ["a"]
     with pytest.raises(srvdb.ReadOnlyError, match="is a snapshot"):
         srvdb.open(inside)
-    assert sorted(os.listdir(inside)) == ["MANIFEST", f"gen-{abc.stats()['generation']}"]
+    names = sorted(entry.name for entry in inside.iterdir())
+    assert names == ["MANIFEST", f"gen-{abc.stats()['generation']}"]
 
 
 def test_a_read_only_database_keeps_its_snapshots(path, abc):
@@ -144,8 +144,10 @@ def test_automatic_snapshots_come_and_go(path):
 
 @pytest.mark.parametrize(
     ("given", "seconds"),
-    [("90s", 90), ("15m", 900), ("1h", 3600), ("7d", 604800), ("2.5", 2.5), (30, 30), (0, 0)]
-    + [(datetime.timedelta(hours=1), 3600)],
+    [
+        *(("90s", 90), ("15m", 900), ("1h", 3600), ("7d", 604800), ("2.5", 2.5), (30, 30), (0, 0)),
+        (datetime.timedelta(hours=1), 3600),
+    ],
 )
 def test_times_between_snapshots(given, seconds):
     assert Settings.resolve(snapshot_every=given).snapshot_every == seconds

@@ -14,6 +14,7 @@
 #include "fault_files.h"
 #include "fixture.h"
 #include "model.h"
+#include "power_files.h"
 #include "srvdb/base/events.h"
 
 namespace srvdb {
@@ -330,9 +331,8 @@ class SnapshotFaultTest : public SnapshotTest, public ::testing::WithParamInterf
     if (GetParam() == Verb::kRestore) db.restore_snapshot("then");
   }
   // A database with a snapshot and changes since, closed.
-  void prepare(const std::string& path) {
+  void prepare(const std::string& path, const OpenOptions& options = small_buffer()) {
     path_ = path;
-    OpenOptions options = small_buffer();
     const auto db = Database::open(path, options);
     Operations operations(21, kDim, 8, 40);
     run(operations, *db, now_, 10);
@@ -427,6 +427,56 @@ TEST_P(SnapshotFaultTest, WithoutRoomNothingHasChangedAndLaterItWorks) {
     db->close();
     fs::remove_all(copy);
   }
+}
+
+// The disk fails at an operation, and then the power goes: of what was not synced some is there.
+TEST_P(SnapshotFaultTest, LossOfPowerAtAnyOperationLeavesTheOldStateOrTheNew) {
+  using Keep = testing::SimulatedFiles::Keep;
+  OpenOptions options = small_buffer();
+  options.durability = Durability::kDisk;
+  testing::PowerFiles origin;
+  options.files = &origin;
+  prepare(root_ + "/db", options);
+  bool failed = true;
+  std::uint64_t at = 0;
+  for (; failed; ++at) {
+    const auto files = origin.crash(Keep::kEverything);
+    options.files = files.get();
+    auto db = Database::open(path_, options);
+    files->set_fault({.at = files->operations() + at, .error = EIO, .forever = true});
+    bool done = true;
+    try {
+      apply(*db);
+    } catch (const Error& error) {
+      ASSERT_EQ(error.code(), ErrorCode::kStorage) << error.what();
+      done = false;
+    }
+    const Keep keep = at % 3 == 0 ? Keep::kNothing : Keep::kSome;
+    const auto image = files->crash(keep, static_cast<std::uint_fast32_t>(at));
+    failed = !done;
+    files->set_fault({});
+    db->close();
+    db = nullptr;
+    options.files = image.get();
+    db = Database::open(path_, options);
+    const std::string now = difference(*db, now_);
+    const bool restores = GetParam() == Verb::kRestore;
+    ASSERT_TRUE(now.empty() || (restores && difference(*db, then_).empty())) << now << " at " << at;
+    ASSERT_TRUE(!done || !restores || difference(*db, then_).empty()) << "at " << at;
+    std::set<std::string> names;
+    for (const SnapshotInfo& made : db->list_snapshots()) {
+      names.insert(made.name);
+      OpenOptions reading = options;
+      reading.read_only = true;
+      const auto snapshot = Database::open(snapshot_path(made.name), reading);
+      ASSERT_EQ(difference(*snapshot, made.name == "then" ? then_ : now_), "") << "at " << at;
+    }
+    ASSERT_TRUE(!done || GetParam() != Verb::kCreate || names.contains("new"));
+    ASSERT_TRUE(!done || GetParam() != Verb::kDrop || !names.contains("then"));
+    fill(*db, 3, kDim, 5000);
+    db->close();
+  }
+  EXPECT_GT(at, GetParam() == Verb::kDrop ? 5u : 25u);
 }
 
 INSTANTIATE_TEST_SUITE_P(Verbs, SnapshotFaultTest,
