@@ -49,6 +49,7 @@ PYBIND11_MODULE(_core, module) {
   srvdb::bindings::register_stop_flag(module);
   srvdb::bindings::register_hit(module);
   srvdb::bindings::register_database(module);
+  srvdb::bindings::register_maintenance(module);
   module.attr("__version__") = SRVDB_VERSION;
   module.def("metadata_problem", &metadata_problem, py::arg("text"));
   module.def("now_us", &srvdb::now_us);

@@ -9,6 +9,7 @@
 """
 
 from srvdb._lifecycle import Snapshot, restore
+from srvdb._maintenance import Problem, RepairItem, RepairReport, VerifyReport, repair, verify
 from srvdb._moments import NEVER
 from srvdb._native import __version__
 from srvdb.config import Settings
@@ -51,8 +52,11 @@ __all__ = [
     "LockedError",
     "LogEntry",
     "NotFoundError",
+    "Problem",
     "ReadOnlyError",
     "Record",
+    "RepairItem",
+    "RepairReport",
     "Settings",
     "ShardedDatabase",
     "Snapshot",
@@ -61,8 +65,11 @@ __all__ = [
     "SrvDBWarning",
     "StorageError",
     "SvDBPython",
+    "VerifyReport",
     "VersionError",
     "__version__",
     "open",
+    "repair",
     "restore",
+    "verify",
 ]

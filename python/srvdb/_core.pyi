@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from typing import Any, SupportsFloat, TypeAlias, final
+from typing import Any, Literal, SupportsFloat, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +12,21 @@ _RecordTuple: TypeAlias = tuple[str, str | None, _Floats | None, int, bool]
 _Moments: TypeAlias = npt.NDArray[np.int64] | None
 _SnapshotTuple: TypeAlias = tuple[str, int, int, int, int, bool]
 
+_ProblemTuple: TypeAlias = tuple[str, int, str, Literal["damage", "derived", "unfinished"]]
+_ItemTuple: TypeAlias = tuple[Literal["lost", "doubtful"], str | None, int | None, str]
+
 __version__: str
 
 def install(errors: dict[str, type[Exception]], report: Callable[[bool, str], object]) -> None: ...
 def metadata_problem(text: str) -> str | None: ...
 def dump_metadata(metadata: dict[str, Any], item: int = 0) -> str: ...
 def now_us() -> int: ...
+def verify(
+    path: bytes, deep: bool, progress: Callable[[int, int], object] | None
+) -> tuple[list[_ProblemTuple], int, int, int, int]: ...
+def repair(
+    path: bytes, target: bytes, metric: str | None, progress: Callable[[int, int], object] | None
+) -> tuple[int, int, int, list[_ItemTuple], int, list[_ProblemTuple]]: ...
 def _set_clock_for_tests(time_us: int | None) -> None: ...
 
 @final

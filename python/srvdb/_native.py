@@ -9,7 +9,16 @@ import logging
 import warnings
 
 from srvdb import _core, errors
-from srvdb._core import Counter, Hit, StopFlag, dump_metadata, metadata_problem, now_us
+from srvdb._core import (
+    Counter,
+    Hit,
+    StopFlag,
+    dump_metadata,
+    metadata_problem,
+    now_us,
+    repair,
+    verify,
+)
 from srvdb._core import Database as CoreDatabase
 from srvdb._core import _set_clock_for_tests as set_clock_for_tests
 
@@ -22,7 +31,9 @@ __all__ = [
     "dump_metadata",
     "metadata_problem",
     "now_us",
+    "repair",
     "set_clock_for_tests",
+    "verify",
 ]
 
 __version__: str = _core.__version__

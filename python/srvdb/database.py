@@ -21,6 +21,7 @@ from srvdb._arrays import (
 )
 from srvdb._changing import Changing
 from srvdb._lifecycle import Lifecycle
+from srvdb._maintenance import Verifying
 from srvdb._moments import Milliseconds, Moments, as_expiries, part_of
 from srvdb._native import CoreDatabase, Counter, __version__
 from srvdb._progress import Progress, Report
@@ -34,7 +35,7 @@ __all__ = ["Database", "open"]
 _MAX_DIMENSION = 65_536
 
 
-class Database(Changing, Lifecycle, Searching):
+class Database(Changing, Lifecycle, Searching, Verifying):
     """A vector database in a directory.
 
     Opens the directory, or creates it. Safe to use from any number of threads; one process writes

@@ -20,7 +20,8 @@ inline constexpr std::size_t kSampleRows = 430;
 class SampleTest : public DatabaseTest {
  protected:
   // 400 rows r0…r399 with metadata; r0…r9 replaced, r20…r29 removed, r30…r39 soft-deleted,
-  // r40…r49 expire far away; 20 more without metadata; codes and a graph; a log of which all is applied.
+  // r40…r49 expire far away; 20 more without metadata; codes and a graph; a log of which all is
+  // applied.
   void make_sample() {
     OpenOptions options;
     options.mode = Mode::kHnsw;
