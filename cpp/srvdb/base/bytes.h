@@ -34,6 +34,16 @@ void put(std::string& out, T value) {
   out.append(raw, sizeof(T));
 }
 
+// Appends several values, one after another, without padding.
+template <typename... T>
+void put_all(std::string& out, T... values) {
+  static_assert((std::is_arithmetic_v<T> && ...));
+  char raw[(sizeof(T) + ...)];
+  char* at = raw;
+  ((std::memcpy(at, &values, sizeof(T)), at += sizeof(T)), ...);
+  out.append(raw, sizeof(raw));
+}
+
 // Appends a 32-bit length and the text.
 inline void put_text(std::string& out, std::string_view text) {
   put<std::uint32_t>(out, static_cast<std::uint32_t>(text.size()));

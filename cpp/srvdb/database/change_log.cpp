@@ -49,17 +49,22 @@ LogOperation parse_operation(std::string_view name) {
 
 std::string encode_log_entry(std::int64_t time_us, LogOperation operation, std::string_view details,
                              std::span<const std::string_view> ids) {
+  std::string out;
+  fill_log_entry(out, time_us, operation, details, ids);
+  return out;
+}
+
+void fill_log_entry(std::string& out, std::int64_t time_us, LogOperation operation,
+                    std::string_view details, std::span<const std::string_view> ids) {
   std::size_t bytes = kHeadBytes + 4 + details.size() + 4 + 2 * ids.size();
   for (const std::string_view id : ids) bytes += id.size();
-  std::string out;
+  out.clear();
   out.reserve(bytes);
-  put(out, time_us);
-  put(out, static_cast<std::uint8_t>(operation));
+  put_all(out, time_us, static_cast<std::uint8_t>(operation));
   put_text(out, details);
   put(out, static_cast<std::uint32_t>(ids.size()));
   for (const std::string_view id : ids) put(out, static_cast<std::uint16_t>(id.size()));
   for (const std::string_view id : ids) out.append(id);
-  return out;
 }
 
 std::int64_t log_entry_time(ByteSpan bytes, const std::string& path) {

@@ -51,6 +51,9 @@ struct LogQuery {
   std::optional<LogOperation> operation = {};
 };
 
+// Into `out`, in place of what it held.
+void fill_log_entry(std::string& out, std::int64_t time_us, LogOperation operation,
+                    std::string_view details, std::span<const std::string_view> ids);
 std::string encode_log_entry(std::int64_t time_us, LogOperation operation, std::string_view details,
                              std::span<const std::string_view> ids);
 // The time and the operation alone. `path` is for messages. Throws Error(kCorruption).

@@ -375,6 +375,7 @@ class Core final : public IndexHost {
   std::unique_ptr<WalWriter> wal_;
   std::shared_ptr<RowBuffer> buffer_;
   std::shared_ptr<RowBuffer> spare_buffer_;  // memory for the next one; nobody else has it
+  std::string log_entry_;                    // memory for the one being made
   Row next_row_ = 0;                         // rows reserved, published or not
   std::deque<Change*> in_flight_;  // logged, not yet synced, in sequence order ("disk" only)
   std::set<std::string, std::less<>> in_flight_ids_;  // what they change

@@ -222,13 +222,12 @@ std::size_t Core::update(std::span<const Update> updates, std::size_t dim) {
 // ---- showing a change --------------------------------------------------------------------------
 
 void Core::publish(const Change& change) {
-  const std::string entry =
-      encode_log_entry(change.time_us, change.operation, change.details, change.ids);
+  fill_log_entry(log_entry_, change.time_us, change.operation, change.details, change.ids);
   bool first_pending = false;
   {
     const std::unique_lock state(state_mutex_);
     first_pending = active_.empty();
-    active_.add_log(change.sequence, entry);
+    active_.add_log(change.sequence, log_entry_);
     put_pending(change);
     show(change);
     watch_expiry(change);

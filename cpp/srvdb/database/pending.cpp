@@ -30,17 +30,20 @@ std::string_view TextArena::copy(std::string_view text) {
     std::memcpy(blocks_.back().get(), text.data(), text.size());
     return {blocks_.back().get(), text.size()};
   }
-  if (text.size() > left_) {
-    blocks_.push_back(std::make_unique_for_overwrite<char[]>(kBlockBytes));
-    bytes_ += kBlockBytes;
-    at_ = blocks_.back().get();
-    left_ = kBlockBytes;
-  }
+  make_room(text.size());
   std::memcpy(at_, text.data(), text.size());
   const std::string_view out(at_, text.size());
   at_ += text.size();
   left_ -= text.size();
   return out;
+}
+
+void TextArena::make_room(std::size_t bytes) {
+  if (bytes <= left_) return;
+  blocks_.push_back(std::make_unique_for_overwrite<char[]>(kBlockBytes));
+  bytes_ += kBlockBytes;
+  at_ = blocks_.back().get();
+  left_ = kBlockBytes;
 }
 
 std::optional<Row> PendingChanges::find(std::string_view id) const {
@@ -64,21 +67,22 @@ std::optional<std::string_view> PendingChanges::metadata(Row row) const {
 }
 
 void PendingChanges::put(std::string_view id, Row row, std::string_view metadata) {
-  const auto at = ids_.find(id);
-  if (at != ids_.end()) {
-    at.value() = row;
-  } else {
-    ids_.emplace(arena_.copy(id), row);
-  }
+  set(id, row);
   if (!metadata.empty()) metadata_.emplace_back(row, arena_.copy(metadata));
 }
 
 void PendingChanges::erase(std::string_view id) {
-  const auto at = ids_.find(id);
-  if (at != ids_.end()) {
-    at.value() = kNoRow;
+  set(id, kNoRow);
+}
+
+// One look at the map: it goes in under the caller's memory, and gets its own copy there.
+void PendingChanges::set(std::string_view id, Row row) {
+  arena_.make_room(id.size());
+  const auto [at, is_new] = ids_.try_emplace(id, row);
+  if (is_new) {
+    const_cast<std::string_view&>(at.key()) = arena_.copy(id);  // an equal key
   } else {
-    ids_.emplace(arena_.copy(id), kNoRow);
+    at.value() = row;
   }
 }
 

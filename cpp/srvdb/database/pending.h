@@ -31,6 +31,8 @@ namespace srvdb {
 class TextArena {
  public:
   std::string_view copy(std::string_view text);
+  // Makes copy() of as many bytes certain not to throw.
+  void make_room(std::size_t bytes);
   std::size_t bytes() const noexcept { return bytes_; }
 
  private:
@@ -89,6 +91,8 @@ class PendingChanges {
   Sequence log_trimmed_before() const noexcept { return trimmed_; }
 
  private:
+  void set(std::string_view id, Row row);
+
   struct Hash {
     std::size_t operator()(std::string_view id) const noexcept {
       return std::hash<std::string_view>{}(id);

@@ -51,8 +51,7 @@ RecordBuilder::~RecordBuilder() {
 std::string& RecordBuilder::section(SectionTag tag, std::size_t length) {
   std::string& owned = memory_.owned;
   section_at_ = owned.size();
-  put<std::uint8_t>(owned, static_cast<std::uint8_t>(tag));
-  put<std::uint64_t>(owned, length);
+  put_all(owned, static_cast<std::uint8_t>(tag), std::uint64_t{length});
   return owned;
 }
 
@@ -118,10 +117,7 @@ void RecordBuilder::metadata(std::span<const std::string_view> texts) {
 void RecordBuilder::rows(const InlineRows& rows) {
   assert(rows.bytes.size() == std::size_t{rows.count} * rows.dimension * sizeof(float));
   std::string& out = section(SectionTag::kRows, 16 + rows.bytes.size());
-  put(out, rows.space);
-  put(out, rows.dimension);
-  put(out, rows.first_row);
-  put(out, rows.count);
+  put_all(out, rows.space, rows.dimension, rows.first_row, rows.count);
   finish(out, rows.bytes);
 }
 

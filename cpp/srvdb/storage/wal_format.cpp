@@ -72,12 +72,10 @@ std::optional<WalSegmentHeader> decode_wal_segment_header(ByteSpan bytes, const 
 
 void put_wal_record_header(std::string& out, const WalRecordHeader& header) {
   assert(header.durable_upto < header.sequence);
-  put(out, header.length);
-  put(out, header.type);
-  out.append(3, '\0');
-  put(out, header.sequence);
-  put(out, header.durable_upto);
-  put(out, header.salt);
+  constexpr std::uint8_t kFlags = 0;
+  constexpr std::uint16_t kZero = 0;
+  put_all(out, header.length, header.type, kFlags, kZero, header.sequence, header.durable_upto,
+          header.salt);
 }
 
 std::optional<WalRecordHeader> decode_wal_record_header(ByteSpan bytes, std::uint64_t salt) {
