@@ -22,6 +22,7 @@ FULL: dict[str, list[str]] = {
     "exact_speed": [],
     "reopen": [],
     "ingest": [],
+    "durability": [],
     "qps": [],
     "build": [],
     "maintenance": [],
@@ -40,6 +41,10 @@ QUICK: dict[str, list[str]] = {
         "10000",
         "--metadata-rounds",
         "1",
+    ],
+    "durability": [
+        *["--rows", "20000", "--burst", "2000", "--synced", "20", "--rounds", "3"],
+        *["--base-rows", "20000", "--full-buffer", "2000", "--most-log", "20000"],
     ],
     "qps": ["--sets", "sift-5k", "words", "--rounds", "3", "--queries", "100"],
     "build": ["--sets", "sift-5k"],

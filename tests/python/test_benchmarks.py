@@ -211,3 +211,11 @@ def test_reopen_runs(data_directory, tmp_path):
     small = ["--rows", "2000", "--dim", "8", "--rounds", "1"]
     record = run_measure("reopen", data_directory, tmp_path, *small)
     assert all(run["hits"] == 10 for run in record["measures"][0]["detail"]["runs"])
+
+
+def test_durability_runs(data_directory, tmp_path):
+    small = ["--rows", "600", "--burst", "300", "--synced", "5", "--rounds", "2", "--dims", "8"]
+    kills = ["--base-rows", "2000", "--full-buffer", "100", "--most-log", "500"]
+    record = run_measure("durability", data_directory, tmp_path, *small, *kills)
+    assert len(record["measures"]) == 6
+    assert "no --program" in record["skipped"][0]
