@@ -153,3 +153,31 @@ def test_progress_can_be_watched_and_stops_the_call(closed):
 
     with pytest.raises(RuntimeError, match="enough"):
         srvdb.verify(closed, deep=True, progress=stop)
+
+
+WRITER = """
+import sys, time
+import numpy as np
+import srvdb
+rng = np.random.default_rng(1)
+with srvdb.open(sys.argv[1], dimension=8) as db:
+    end = time.monotonic() + 3
+    while time.monotonic() < end:
+        for _ in range(5):
+            ids = [f"r{i}" for i in rng.choice(20_000, 500, replace=False)]
+            db.upsert(ids, rng.normal(size=(500, 8)).astype("float32"), [{"i": 1}] * 500)
+        db.persist()
+        db.compact()
+"""
+
+
+def test_verify_beside_a_writing_process_finds_nothing(path):
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(path)])
+    looked = 0
+    while writer.poll() is None:
+        if (path / "MANIFEST").exists():
+            report = srvdb.verify(path, deep=True)
+            assert not report.problems
+            looked += 1
+    assert writer.returncode == 0
+    assert looked > 0

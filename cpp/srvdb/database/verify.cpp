@@ -68,10 +68,14 @@ class LogCheck {
  private:
   void check_segment(Sequence first) {
     const std::string path = directory_ + "/" + wal_segment_name(first);
-    if (live_ && !files_.exists(path)) return;  // a checkpoint has made it unnecessary
+    if (live_ && !files_.exists(path)) {  // a checkpoint has made it unnecessary
+      expected_ = 0;
+      return;
+    }
     WalSegment segment(files_, path);
     problems_.count_file();
     if (!segment.header()) {
+      if (live_ && is_last_) return;  // being made
       const bool started = is_last_ && segment.size() <= kWalSegmentHeaderBytes;
       problems_.add(path, 0, "the header is not what was written",
                     started ? Problem::Kind::kUnfinished : Problem::Kind::kDamage);
@@ -114,7 +118,8 @@ class LogCheck {
       const bool jumped =
           header.sequence > expected_ && expected_ <= applied_ && header.sequence <= applied_ + 1;
       if (!jumped) tell("was found where " + std::to_string(expected_) + " must be");
-    } else if (expected_ == 0 && header.sequence > applied_ + 1 && !told_gap_) {
+    } else if (expected_ == 0 && header.sequence > applied_ + 1 && !told_gap_ && !live_) {
+      // (A living writer makes checkpoints meanwhile, and drops what they have applied.)
       told_gap_ = true;
       tell("is the first one that can be read, and only those up to " + std::to_string(applied_) +
            " are applied");
@@ -166,9 +171,15 @@ class Verifier {
 
   void run() {
     const bool live = DirectoryLock::holder(path_).has_value();
-    const auto pin = live ? std::make_unique<Pin>(path_, files_) : nullptr;
-    const std::optional<Manifest> manifest = manifest_of(path_);
-    if (!manifest) return;
+    std::unique_ptr<Pin> pin;
+    std::optional<Manifest> manifest;
+    // The writer may switch to another generation between the two.
+    for (int tries = 0; tries < 10; ++tries) {
+      pin = live ? std::make_unique<Pin>(path_, files_) : nullptr;
+      manifest = manifest_of(path_);
+      if (!manifest) return;
+      if (!pin || pin->generation() == 0 || pin->generation() == manifest->generation) break;
+    }
     generation_ = manifest->generation;
     const std::string directory = path_ + "/" + generation_directory(manifest->generation);
     if (!files_.exists(directory)) {
@@ -194,7 +205,10 @@ class Verifier {
       options.files = &files;
       try {
         entry_ = registry_open(path, options, core_);
+        const std::uint64_t before = core_->view()->generation;
         pages_ = core_->pin_store();
+        const std::uint64_t after = core_->view()->generation;
+        generation_ = before == after ? after : ~std::uint64_t{0};
       } catch (const Error&) {
         // The walk over the pages says what is wrong.
       }
@@ -210,11 +224,14 @@ class Verifier {
     }
     Pin(const Pin&) = delete;
     Pin& operator=(const Pin&) = delete;
+    // Whose pages are kept; 0 when that was not possible.
+    std::uint64_t generation() const noexcept { return generation_; }
 
    private:
     std::shared_ptr<RegistryEntry> entry_;
     std::shared_ptr<Core> core_;
     std::shared_ptr<const void> pages_;
+    std::uint64_t generation_ = 0;
   };
 
   // Of the database or a snapshot, guessed when it is damaged.

@@ -163,7 +163,7 @@ void GenerationCheck::tell_bad_id(Row row) {
                      fix.length != 0 && fix.length <= kMaxIdBytes;
   const std::size_t size = ids_->bytes().bytes().size();
   bool in_fix = !joins;
-  if (joins && fix.offset + fix.length <= size) {
+  if (joins && fix.offset <= size && fix.length <= size - fix.offset) {
     const std::string_view id = as_text(ids_->bytes().bytes().subspan(fix.offset, fix.length));
     in_fix = std::popcount(make_id_fix(row, fix.offset, id).crc ^ fix.crc) <= kFewBits;
   }

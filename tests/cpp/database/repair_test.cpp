@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <map>
+#include <random>
 
 #include "damage.h"
 #include "fixture.h"
@@ -233,6 +235,50 @@ TEST_F(RepairTest, ReplaysTheLogUpToItsDamage) {
   const Records after = read(root_ + "/cut");
   EXPECT_TRUE(after.contains("n1024"));
   EXPECT_FALSE(after.contains("n1026"));
+}
+
+TEST_F(RepairTest, RandomDamageEndsInAReportOrATypedError) {
+  const char* const asked = std::getenv("SRVDB_FUZZ_ROUNDS");
+  const int rounds = asked != nullptr ? std::atoi(asked) : 60;
+  std::mt19937 random(4);
+  const std::vector<std::string> names = sample_files();
+  for (int round = 0; round < rounds; ++round) {
+    std::map<std::string, std::string> originals;
+    for (std::size_t i = 0; i < 1 + random() % 4; ++i) {
+      const std::string& name = names[random() % names.size()];
+      std::string bytes = bytes_of(path_ + "/" + name);
+      originals.emplace(name, bytes);
+      for (std::size_t n = random() % 20; n > 0 && !bytes.empty(); --n) {
+        const std::size_t at = random() % bytes.size();
+        const std::size_t length = std::min<std::size_t>(random() % 300, bytes.size() - at);
+        switch (random() % 4) {
+          case 0:
+            bytes[at] = static_cast<char>(random());
+            break;
+          case 1:
+            bytes.replace(at, length, length, static_cast<char>(random() % 2 * 255));
+            break;
+          case 2:
+            bytes.replace(at, length, bytes.substr(random() % bytes.size(), length));
+            break;
+          default:
+            bytes.resize(random() % 8 == 0 ? at : bytes.size());
+        }
+      }
+      put_bytes(path_ + "/" + name, bytes);
+    }
+    try {
+      verify(path_, {.deep = true});
+      fs::remove_all(out_);
+      repair(path_, out_, {});
+      const VerifyReport check = verify(out_, {.deep = true});
+      EXPECT_TRUE(check.is_sound()) << "round " << round << ": " << check.problems[0].what;
+    } catch (const Error& error) {
+      EXPECT_TRUE(error.code() == ErrorCode::kNotFound || error.code() == ErrorCode::kVersion)
+          << "round " << round << ": " << error.what();
+    }
+    for (const auto& [name, bytes] : originals) put_bytes(path_ + "/" + name, bytes);
+  }
 }
 
 TEST_F(RepairTest, RefusesWhatItMustNotTouch) {
