@@ -54,7 +54,7 @@ void Core::recover() {
   wal_ = std::make_unique<WalWriter>(files_, directory, last + 1, wal_options());
   wal_->mark_durable(applied_);
   if (last == applied_) return;
-  if (row_files_->file_rows() > next_row_) {
+  if (row_files_ && row_files_->file_rows() > next_row_) {  // none before there is a dimension
     row_files_->truncate_to({next_row_, row_files_->id_bytes()});
   }
   checkpoint();
