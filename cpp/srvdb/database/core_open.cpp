@@ -1,5 +1,6 @@
 // Core: opening, creating, recovering, closing.
 
+#include <algorithm>
 #include <cerrno>
 #include <set>
 #include <utility>
@@ -32,7 +33,24 @@ void make_dirs(FileSystem& files, const std::string& path) {
   const std::size_t slash = path.find_last_of('/');
   const std::string parent = slash == std::string::npos ? "." : path.substr(0, slash);
   if (slash != std::string::npos && slash > 0) make_dirs(files, parent);
-  if (files.make_dir(path)) files.sync_dir(parent.empty() ? "/" : parent);
+  if (!files.make_dir(path)) return;
+  try {
+    files.sync_dir(parent.empty() ? "/" : parent);
+  } catch (const Error&) {
+    files.remove(path);  // the next try must not find it and take its name for durable
+    throw;
+  }
+}
+
+// The directory may be somebody else's making, or of a try that ended before its name was durable.
+void sync_name(FileSystem& files, const std::string& path) {
+  const std::size_t slash = path.find_last_of('/');
+  try {
+    files.sync_dir(slash == std::string::npos ? "."
+                                              : path.substr(0, std::max<std::size_t>(slash, 1)));
+  } catch (const Error& error) {
+    if (error.os_error() != EACCES) throw;  // then its name is not ours to care for
+  }
 }
 
 // A creation that did not end has made no rows and no log: with those it is a database that lost
@@ -194,6 +212,7 @@ void Core::create_new() {
   }
   open_store(true);
   files_.sync_dir(generation_path());
+  sync_name(files_, path_);
   write_manifest(files_, path_, manifest_);
   update_view([&](View& view) {
     view.metric = metric_;

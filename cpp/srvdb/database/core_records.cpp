@@ -47,7 +47,7 @@ std::string Core::metadata_of(const MetaStore::ReadTxn& store, Row row) const {
   std::optional<std::string_view> text = active_.metadata(row);
   if (!text && frozen_) text = frozen_->changes.metadata(row);
   if (!text) text = store.metadata(row);
-  return std::string(text.value_or(kNoMetadata));
+  return std::string(text && !text->empty() ? *text : kNoMetadata);
 }
 
 Record Core::read_record(const MetaStore::ReadTxn& store, const View& view, std::string_view id,
