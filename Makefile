@@ -3,6 +3,8 @@
 # make bench     measures (BENCH="..." passes arguments)
 # make lint      formatting, types, static analysis
 # make sanitize  C++ tests under AddressSanitizer with UBSan, and under ThreadSanitizer
+# make soak      the long tests: crashes, failing disks, damage, kills (SOAK="..." passes arguments)
+# make planted   shows that they can fail: builds with bugs on purpose, each of which must be caught
 # make clean     removes what these made
 #
 # Each installs what is missing first (scripts/bootstrap.sh).
@@ -14,7 +16,7 @@ export VENV BUILD
 export CMAKE_BUILD_PARALLEL_LEVEL ?= $(JOBS)
 PY := $(VENV)/bin/python
 
-.PHONY: demo test bench lint sanitize clean
+.PHONY: demo test bench lint sanitize soak planted clean
 
 demo:
 	@scripts/bootstrap.sh demo
@@ -40,6 +42,18 @@ lint:
 sanitize:
 	@scripts/bootstrap.sh test
 	@JOBS=$(JOBS) scripts/sanitize.sh
+
+soak:
+	@scripts/bootstrap.sh test
+	@scripts/build.sh tests
+	@$(BUILD)/srvdb_soak $(or $(SOAK),--seconds 600 --seed 1)
+
+planted:
+	@scripts/bootstrap.sh test
+	@cmake -S . -B $(BUILD)/planted -G Ninja -DSRVDB_PLANTED_BUGS=ON \
+	  -DPython_EXECUTABLE=$(abspath $(PY)) >/dev/null
+	@ninja -C $(BUILD)/planted --quiet srvdb_soak
+	@$(BUILD)/planted/srvdb_soak --planted $(or $(SOAK),--seconds 20 --seed 1)
 
 clean:
 	rm -rf $(BUILD) $(VENV) .deps dist wheelhouse demo-db

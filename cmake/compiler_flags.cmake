@@ -24,6 +24,10 @@ if(SRVDB_WERROR)
   target_compile_options(srvdb_warnings INTERFACE -Werror)
 endif()
 
+if(SRVDB_PLANTED_BUGS)
+  add_compile_definitions(SRVDB_PLANTED_BUGS)
+endif()
+
 if(SRVDB_SANITIZE)
   add_compile_options(
     -fsanitize=${SRVDB_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer -g

@@ -23,3 +23,13 @@ foreach(layer base simd distance quant index storage database)
   add_test(NAME ${target} COMMAND ${target} --gtest_brief=1)
   set_tests_properties(${target} PROPERTIES TIMEOUT 600)
 endforeach()
+
+# srvdb_soak: the long tests (tests/README.md); ctest runs a short form of each.
+file(GLOB soak_sources CONFIGURE_DEPENDS "tests/cpp/soak/*.cpp")
+add_executable(srvdb_soak ${soak_sources})
+target_include_directories(srvdb_soak PRIVATE tests/cpp)
+target_link_libraries(srvdb_soak PRIVATE srvdb_core srvdb_flags srvdb_warnings)
+foreach(harness crash fault mutate kill)
+  add_test(NAME srvdb_soak_${harness} COMMAND srvdb_soak --only ${harness} --seconds 6)
+  set_tests_properties(srvdb_soak_${harness} PROPERTIES TIMEOUT 120)
+endforeach()

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "srvdb/base/error.h"
+#include "srvdb/base/planted_bugs.h"
 #include "srvdb/database/core.h"
 #include "srvdb/database/row_chunks.h"
 
@@ -77,13 +78,18 @@ void Core::write_frozen(const Frozen& frozen) {
       txn.erase_metadata(row);
       txn.set_expiry(row, std::nullopt);
     }
-    put_chunks(txn, RowSet::kGone, frozen.gone, changes.retired());
-    put_chunks(txn, RowSet::kSoft, frozen.soft, changes.soft_touched());
+    if (!planted(Bug::kLoseTombstone)) {
+      put_chunks(txn, RowSet::kGone, frozen.gone, changes.retired());
+    }
+    if (!planted(Bug::kForgetSoftDeletes)) {
+      put_chunks(txn, RowSet::kSoft, frozen.soft, changes.soft_touched());
+    }
     for (const auto& [sequence, entry] : changes.log()) {
+      if (planted(Bug::kForgetLogEntry) && sequence % 8 == 0) continue;
       txn.put_log(sequence, as_byte_span(entry));
     }
     if (changes.log_trimmed_before() > 0) txn.erase_log_before(changes.log_trimmed_before());
-    if (row_files_) sync_rows();
+    if (row_files_ && !planted(Bug::kSkipRowSync)) sync_rows();
     MetaState state;
     state.applied_sequence = frozen.upto;
     state.published_rows = frozen.rows;
@@ -102,6 +108,7 @@ void Core::checkpoint() {
     try {
       const std::shared_ptr<const Frozen> frozen = freeze();
       if (!frozen) return;
+      if (planted(Bug::kDropLogEarly)) wal_->remove_through(frozen->upto);
       write_frozen(*frozen);
       wal_->mark_durable(frozen->upto);
       const std::lock_guard lock(write_mutex_);

@@ -6,6 +6,7 @@
 
 #include "srvdb/base/clock.h"
 #include "srvdb/base/error.h"
+#include "srvdb/base/planted_bugs.h"
 #include "srvdb/database/batch_check.h"
 #include "srvdb/database/core.h"
 
@@ -238,7 +239,7 @@ void Core::publish(const Change& change) {
   }
   if (pending_is_full()) {
     checkpoint_job_->wake();
-  } else if (first_pending) {
+  } else if (first_pending && options_.background) {
     checkpoint_job_->wake_after(kCheckpointIdle);
   }
 }
@@ -291,6 +292,7 @@ void Core::show(const Change& change) {
   const auto show_rows = [&](View& view) noexcept {
     view.sequence = change.sequence;
     view.rows = change.first_row + change.new_rows;
+    if (planted(Bug::kShowHalfABatch)) view.rows -= change.new_rows / 2;
   };
   if (change.retired.empty() && change.soft_deleted.empty() && change.restored.empty()) {
     update_view(show_rows);

@@ -14,6 +14,7 @@
 #include "srvdb/base/clock.h"
 #include "srvdb/base/error.h"
 #include "srvdb/base/events.h"
+#include "srvdb/base/planted_bugs.h"
 #include "srvdb/database/change_log.h"
 #include "srvdb/database/core.h"
 #include "srvdb/database/row_chunks.h"
@@ -255,7 +256,7 @@ void Core::Compaction::copy_metadata(const MetaStore::ReadTxn& from) {
   };
   from.for_each_metadata([&](Row row, std::string_view text) {
     if (!mapping_.kept(row)) return;
-    piece.emplace_back(mapping_.to_new(row), text);
+    piece.emplace_back(mapping_.to_new(row) + (planted(Bug::kMixUpRows) ? 1 : 0), text);
     bytes += text.size();
     if (piece.size() >= kPieceEntries || bytes >= kPieceText) flush();
   });
@@ -337,7 +338,7 @@ void Core::Compaction::finish(const Standstill&) {
     copy_log(from);
     next_.meta->update([&](MetaStore::WriteTxn& to) { bring_over(to, from); });
   });
-  files_.sync_dir(directory_);
+  if (!planted(Bug::kPublishUnsyncedGeneration)) files_.sync_dir(directory_);
   files_.sync_dir(core_.path_);
 }
 

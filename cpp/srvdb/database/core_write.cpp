@@ -7,6 +7,7 @@
 
 #include "srvdb/base/clock.h"
 #include "srvdb/base/error.h"
+#include "srvdb/base/planted_bugs.h"
 #include "srvdb/database/batch_check.h"
 #include "srvdb/database/core.h"
 
@@ -281,6 +282,7 @@ std::vector<RowFix> Core::write_direct(const Batch& batch) {
 
 // Takes back what store_rows() did for a batch that was not logged. No View has shown it.
 void Core::forget_rows(std::span<const std::string_view> ids) {
+  if (planted(Bug::kKeepRefusedRows)) return;
   if (buffer_ && buffer_->first_row() + buffer_->size() > next_row_) {
     buffer_->shrink(next_row_ - buffer_->first_row());
   }
@@ -317,7 +319,9 @@ void Core::finish(Change& change, std::unique_lock<std::mutex>& lock) {
     in_flight_.push_back(&change);
     for (const std::string_view id : change.ids) in_flight_ids_.emplace(id);
     lock.unlock();
-    wal_->sync(change.sequence);  // shared with everybody who waits at the time
+    wal_->sync(change.sequence - (planted(Bug::kAcknowledgeBeforeSync)
+                                      ? 1
+                                      : 0));  // shared with everybody who waits at the time
     lock.lock();
     // What was logged before is synced too: whoever comes first publishes it.
     while (std::find(in_flight_.begin(), in_flight_.end(), &change) != in_flight_.end()) {

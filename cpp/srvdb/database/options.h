@@ -49,7 +49,7 @@ struct OpenOptions {
   bool create = true;                   // when false, a missing database is kNotFound
   std::size_t buffer_bytes = 8u << 20;  // append buffer: rows waiting to be written; >= 4096
   std::size_t flush_rows = 1000;        // append buffer: rows; >= 1
-  bool background = true;               // link rows in the background
+  bool background = true;               // link rows, and checkpoint when idle, unasked
   std::int64_t snapshot_every_ms = 0;   // automatic snapshots so far apart; 0: none
   std::size_t snapshot_keep = 24;       // automatic snapshots that stay, the newest; >= 1
   // Compaction unasked: when this share of the rows is gone and takes at least so many bytes; 0:

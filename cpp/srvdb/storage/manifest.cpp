@@ -10,6 +10,7 @@
 
 #include "srvdb/base/crc32c.h"
 #include "srvdb/base/error.h"
+#include "srvdb/base/planted_bugs.h"
 
 namespace srvdb {
 
@@ -269,7 +270,7 @@ void write_manifest(FileSystem& files, const std::string& directory, const Manif
     throw;
   }
   files.rename(temporary, path);
-  files.sync_dir(directory);
+  if (!planted(Bug::kSkipManifestDirectorySync)) files.sync_dir(directory);
 }
 
 std::uint64_t random_u64() {

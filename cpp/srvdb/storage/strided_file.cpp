@@ -6,6 +6,7 @@
 
 #include "srvdb/base/crc32c.h"
 #include "srvdb/base/error.h"
+#include "srvdb/base/planted_bugs.h"
 
 namespace srvdb {
 
@@ -119,7 +120,8 @@ StridedHeader decode_strided_header(ByteSpan page, const std::string& path) {
 
 bool StridedView::row_is_good(Row row) const noexcept {
   const RowFix expected = fix(row);
-  return fix_crc(at(row), stride_, expected.value) == expected.crc;
+  return fix_crc(at(row), stride_, expected.value) == expected.crc ||
+         planted(Bug::kIgnoreRowChecksum);
 }
 
 void StridedView::verify_slow(Row first, Row count) const {

@@ -6,6 +6,7 @@
 
 #include "srvdb/base/crc32c.h"
 #include "srvdb/base/error.h"
+#include "srvdb/base/planted_bugs.h"
 #include "srvdb/storage/manifest.h"
 #include "srvdb/storage/wal.h"
 #include "srvdb/storage/wal_format.h"
@@ -229,8 +230,9 @@ void WalWriter::sync(Sequence upto) {
   std::optional<Error> failure;
   try {
     for (const auto& segment : segments) {
-      segment->file->sync_data();
-      if (!segment->dir_synced) files_.sync_dir(directory_);
+      if (!planted(Bug::kSkipLogSync)) segment->file->sync_data();
+      const bool skip = segment->dir_synced || planted(Bug::kSkipLogDirectorySync);
+      if (!skip) files_.sync_dir(directory_);
       segment->dir_synced = true;
     }
   } catch (const Error& error) {

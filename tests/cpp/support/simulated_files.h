@@ -66,6 +66,12 @@ class SimulatedFiles final : public FileSystem {
     return syncs_;
   }
 
+  // An operation failed that needs no room: a sync, a truncation, a rename, a removal.
+  bool failed_needing_no_room() const {
+    const std::lock_guard lock(mutex_);
+    return failed_needing_no_room_;
+  }
+
   std::unique_ptr<SimulatedFiles> crash(Keep keep, std::uint_fast32_t seed = 0) const;
 
   // Live bytes of a file, for tests that damage it.
@@ -86,7 +92,7 @@ class SimulatedFiles final : public FileSystem {
   std::unique_ptr<File> open(const std::string& path, OpenMode mode) override;
   void rename(const std::string& from, const std::string& to) override {
     const std::lock_guard lock(mutex_);
-    step(to);
+    step_needing_no_room(to);
     if (live_.directories.contains(from)) {
       changes_.record({Kind::kRenameDirectory, to, from});
       live_.move_directory(from, to);
@@ -99,7 +105,7 @@ class SimulatedFiles final : public FileSystem {
   }
   void remove(const std::string& path) override {
     const std::lock_guard lock(mutex_);
-    step(path);
+    step_needing_no_room(path);
     if (live_.directories.contains(path)) {
       if (!live_.names_in(path).empty()) throw_storage("cannot remove", path, ENOTEMPTY);
       live_.directories.erase(path);
@@ -124,7 +130,7 @@ class SimulatedFiles final : public FileSystem {
   }
   void sync_dir(const std::string& path) override {
     const std::lock_guard lock(mutex_);
-    step(path);
+    step_needing_no_room(path);
     changes_.sync_directory(path == "/" || path == "." ? "" : path, durable_);
   }
   bool link(const std::string& from, const std::string& to) override {
@@ -214,13 +220,13 @@ class SimulatedFiles final : public FileSystem {
     }
     void sync_data() override {
       const std::lock_guard lock(files_.mutex_);
-      files_.step(path());
+      files_.step_needing_no_room(path());
       ++files_.syncs_;
       inode_->sync();
     }
     void truncate(std::uint64_t size) override {
       const std::lock_guard lock(files_.mutex_);
-      files_.step(path());
+      files_.step_needing_no_room(path());
       inode_->truncate(size);
     }
     std::uint64_t size() const override {
@@ -251,6 +257,9 @@ class SimulatedFiles final : public FileSystem {
     if (before_failing) before_failing();
     throw_storage("simulated failure of", path, fault_.error);
   }
+  void step_needing_no_room(const std::string& path) {
+    step(path, [&] { failed_needing_no_room_ = true; });
+  }
   static std::uint64_t next_device() {
     static std::atomic<std::uint64_t> last{std::uint64_t{1} << 40};  // no real one's number
     return ++last;
@@ -265,6 +274,7 @@ class SimulatedFiles final : public FileSystem {
   std::function<void()> before_each_;
   std::uint64_t operations_ = 0;
   std::uint64_t syncs_ = 0;
+  bool failed_needing_no_room_ = false;
   std::string locks_;  // where real files to lock lie
 };
 
