@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -27,6 +28,9 @@ class Process {
     if (::pipe(to_) != 0 || ::pipe(from_) != 0) std::abort();
     child_ = ::fork();
     if (child_ != 0) return;
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // whatever becomes of the test
+    ::close(to_[1]);
+    ::close(from_[0]);
     std::shared_ptr<Database> db;
     char step = 0;
     while (::read(to_[0], &step, 1) == 1) {

@@ -254,6 +254,37 @@ TEST_F(SnapshotTest, RestoringBringsBackTheStateAndKeepsTheOneBefore) {
   EXPECT_EQ(snapshot_difference("then", then), "");
 }
 
+TEST_F(SnapshotTest, TheChangeLogGoesOnThroughRestoringAndTrimmedEntriesStayAway) {
+  const auto db = open(small_buffer());
+  fill(*db, 3, kDim);
+  fill(*db, 3, kDim, 3);
+  const SnapshotInfo made = db->create_snapshot("s");
+  fill(*db, 3, kDim, 6);
+  db->trim_change_log(2);  // what the snapshot still holds
+  const std::vector<LogEntry> before = db->change_log({.limit = 100});
+  ASSERT_EQ(before.size(), 4u);  // add, snapshot, add, trim
+  db->restore_snapshot("s");
+  fill(*db, 1, kDim, 100);
+  for (int round = 0; round < 2; ++round) {
+    const auto again = round == 0 ? db : open(small_buffer());
+    const std::vector<LogEntry> after = again->change_log({.limit = 100});
+    ASSERT_EQ(after.size(), before.size() + 2);
+    for (std::size_t i = 0; i < before.size(); ++i) {
+      EXPECT_EQ(after[i].sequence, before[i].sequence);
+      EXPECT_EQ(after[i].time_us, before[i].time_us);
+      EXPECT_EQ(after[i].ids, before[i].ids);
+    }
+    const LogEntry& restored = after[before.size()];
+    EXPECT_EQ(restored.operation, LogOperation::kRestoreSnapshot);
+    EXPECT_GT(restored.sequence, before.back().sequence);
+    EXPECT_NE(restored.details.find("{\"name\": \"s\", \"kept\": \"before_restore_"),
+              std::string::npos);
+    EXPECT_EQ(after.back().ids, std::vector<std::string>{"r100"});
+    EXPECT_GT(after.back().sequence, restored.sequence);
+    db->close();
+  }
+}
+
 TEST_F(SnapshotTest, HitsFoundBeforeARestoreKeepTheirRowsAndFindMetadataById) {
   const auto db = open(small_buffer());
   const std::vector<std::string_view> ids = {"a", "b"};
