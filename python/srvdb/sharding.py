@@ -25,6 +25,7 @@ from srvdb._placement import MAX_SHARDS
 from srvdb._progress import Progress, Report
 from srvdb._shard_changes import ShardedChanges
 from srvdb._shard_checks import check_batch
+from srvdb._shard_lifecycle import ShardedLifecycle
 from srvdb.database import Database
 from srvdb.errors import DimensionError, SrvDBError
 from srvdb.hits import Hits, Record
@@ -37,7 +38,7 @@ _Summed = (
 )  # fmt: skip
 
 
-class ShardedDatabase(ShardedChanges):
+class ShardedDatabase(ShardedChanges, ShardedLifecycle):
     """Several databases that are used as one.
 
     An id lives in shard ``u64(BLAKE2b-64(id)) mod n``. Number, hash and order of the shards are

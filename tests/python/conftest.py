@@ -1,11 +1,14 @@
 """Fixtures of all tests: a path, a small database, no settings from the environment."""
 
 import os
+from datetime import timedelta
 
 import numpy as np
 import pytest
 
 import srvdb
+from helpers import START, opened
+from srvdb._native import set_clock_for_tests
 
 
 @pytest.fixture(autouse=True)
@@ -42,3 +45,41 @@ def abc(path):
 @pytest.fixture
 def rng():
     return np.random.default_rng(20240601)
+
+
+class Clock:
+    """The time of day as the databases of this process see it."""
+
+    def __init__(self):
+        self.set(START)
+
+    def set(self, now):
+        self.now = now
+        set_clock_for_tests(round(now.timestamp() * 1e6))
+
+    def forward(self, **how_far):
+        self.set(self.now + timedelta(**how_far))
+
+
+@pytest.fixture
+def clock():
+    yield Clock()
+    set_clock_for_tests(None)
+
+
+@pytest.fixture(params=["one", "sharded"])
+def kind(request):
+    """One database, or shards: for promises that both make."""
+    return request.param
+
+
+@pytest.fixture
+def both(path, kind):
+    """Rows a, b, c as in `abc`, in one database, and in three shards."""
+    with opened(kind, path) as database:
+        database.add(
+            ["a", "b", "c"],
+            [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]],
+            [{"year": 2024}, {"year": 2025}, {"year": 2026}],
+        )
+        yield database

@@ -4,13 +4,18 @@ import functools
 import os
 import subprocess
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import srvdb
+
 ROOT = Path(__file__).resolve().parents[2]
 METRICS = ("cosine", "ip", "l2")
+UTC = timezone.utc
+START = datetime(2030, 1, 1, 12, 0, tzinfo=UTC)  # where the tests' clock begins
 
 
 def data_folder() -> Path | None:
@@ -104,3 +109,19 @@ def end_child(child: subprocess.Popen, text: str = "") -> tuple[str, str]:
     child.stderr.close()
     child.wait(timeout=60)
     return rest, errors
+
+
+def opened(kind: str, path: Path, **options):
+    """One database, or a set of three shards."""
+    if kind == "one":
+        return srvdb.open(path, **options)
+    return srvdb.ShardedDatabase(path, shards=3, **options)
+
+
+def vectors(db, ids, **options) -> list[list[float] | None]:
+    records = db.get_records(list(ids), include="embedding", **options)
+    return [None if record is None else record.embedding.tolist() for record in records]
+
+
+def operations(entries) -> list[str]:
+    return [entry.operation for entry in entries]

@@ -241,3 +241,60 @@ def test_an_id_that_is_no_str_is_refused_by_in(path):
         pytest.raises(srvdb.InvalidInputError, match=r"write str\(i\)"),
     ):
         assert 5 not in db
+
+
+def test_a_snapshot_is_of_all_shards_and_brings_all_back(path, rng):
+    rows = rng.random((60, 4), dtype=np.float32)
+    ids = [str(i) for i in range(60)]
+    with srvdb.ShardedDatabase(path, shards=3) as db:
+        db.add(ids, rows)
+        db.soft_delete(ids[:5])
+        kept = db.create_snapshot("good")
+        assert (kept.name, kept.vectors) == ("good", 55)
+        assert all(len(shard.list_snapshots()) == 1 for shard in db.shards)
+        before = db.search(rows[30], k=60)
+        db.delete(ids[:40])
+        db.update("50", rows[0])
+        db.restore_snapshot("good")
+        assert db.search(rows[30], k=60) == before
+        assert db.deleted_ids() == sorted(ids[:5])
+        names = [kept.name for kept in db.list_snapshots()]
+        assert names[0] == "good"
+        assert names[1].startswith("before_restore_")
+        db.restore_snapshot(names[1], keep_current=False)
+        assert len(db) == 20
+        assert {"create_snapshot", "restore_snapshot"} <= {e.operation for e in db.change_log()}
+        with pytest.raises(srvdb.DuplicateIdError, match="good"):
+            db.create_snapshot("good")
+        db.drop_snapshot("good")
+        assert [kept.name for kept in db.list_snapshots()] == names[1:]
+        assert db.create_snapshot().name.startswith("snapshot_")
+
+
+def test_a_snapshot_that_one_shard_lacks_restores_nothing(path):
+    with srvdb.ShardedDatabase(path, shards=2) as db:
+        db.add(["a", "b", "c", "doc_1"], np.ones((4, 2)))
+        db.create_snapshot("half")
+        db.shards[1].drop_snapshot("half")
+        db.delete(["a", "c", "doc_1"])
+        assert db.list_snapshots() == []
+        with pytest.raises(srvdb.NotFoundError, match="half"):
+            db.restore_snapshot("half")
+        assert list(db) == ["b"]
+        db.drop_snapshot("half")
+        with pytest.raises(srvdb.NotFoundError, match="half"):
+            db.drop_snapshot("half")
+
+
+def test_readers_of_shards_move_on(path):
+    with srvdb.ShardedDatabase(path, shards=2) as db:
+        db.add(["a"], [[1.0]])
+        db.persist()
+    code = (
+        "import sys, srvdb\nwith srvdb.ShardedDatabase(sys.argv[1]) as db: db.add(['b'], [[2.0]])"
+    )
+    with srvdb.ShardedDatabase(path, read_only=True) as reader:
+        assert run_child(code, str(path)).returncode == 0
+        assert list(reader) == ["a"]
+        reader.refresh()
+        assert list(reader) == ["a", "b"]
