@@ -118,6 +118,7 @@ class Srvdb:
 
     def __init__(self, **options: Any) -> None:
         self.options = options
+        self.path = Path()  # of the open database
         self._db: Any = None
 
     def parameters(self) -> dict[str, Any]:
@@ -132,6 +133,7 @@ class Srvdb:
         return time.perf_counter() - start  # closing is part of it
 
     def open(self, data: VectorSet, path: Path) -> None:
+        self.path = path
         self._db = srvdb_store.open_linked(path)
 
     def searcher(self, k: int, effort: int) -> Searcher:

@@ -12,9 +12,9 @@ double seen_rows(double width) noexcept {
   return 60 * std::pow(width, 0.72);
 }
 
-// Nanoseconds for a row.
+// Nanoseconds for a row, with all that goes with it.
 double seen_ns(double code_bytes) noexcept {
-  return 25 + 0.075 * code_bytes;
+  return 40 + 0.09 * code_bytes;
 }
 double scanned_ns(double code_bytes) noexcept {
   return 2 + 0.038 * code_bytes;
