@@ -14,6 +14,7 @@ using ConstRow = Eigen::Map<const Eigen::ArrayXf>;
 constexpr std::size_t kSampleValues = 1u << 18;  // components the squared error is measured on
 constexpr double kSmallestScale = 0x1p-100;      // its inverse is a float32 without trouble
 constexpr double kZeroCode = 128;
+constexpr double kLargest = std::numeric_limits<float>::max();
 
 struct Survey {
   double low = std::numeric_limits<double>::infinity();
@@ -61,12 +62,13 @@ double as_float(double value) {
 }
 
 CodeRange l2_range(double low, double high, int max_code) {
-  return {as_float(std::max((high - low) / max_code, kSmallestScale)), as_float(low)};
+  return {as_float(std::max((high - low) / max_code, kSmallestScale)),
+          as_float(std::max(low, -kLargest))};
 }
 
 // Codes 1..255 stand for -reach..reach, code 128 for zero.
 CodeRange symmetric_range(double reach) {
-  const double scale = as_float(std::max(reach / 127, kSmallestScale));
+  const double scale = as_float(std::clamp(reach / 127, kSmallestScale, kLargest / 129));
   return {scale, -kZeroCode * scale};
 }
 
@@ -77,14 +79,20 @@ double squared_error(const Values& values, const CodeRange& range, int max_code)
 }
 
 // Integers whose span fits: the smallest power of two as scale that covers it, and room to both
-// sides. Bytes (0..255) keep their values as codes.
+// sides; the offset is a float32 (far from zero that takes a larger scale). Bytes (0..255) keep
+// their values as codes.
 CodeRange whole_range(const Survey& found, int max_code) {
   const double span = found.high - found.low;
   if (found.low >= 0 && found.high <= max_code && found.high > max_code / 2.0) return {1, 0};
+  const auto offset = [&](double scale) {
+    return found.low - std::floor((max_code - span / scale) / 2) * scale;
+  };
   double scale = 1;
-  while (scale > 0x1p-6 && span <= max_code * scale / 2) scale /= 2;
-  const double spare_steps = std::floor((max_code - span / scale) / 2);
-  return {scale, found.low - spare_steps * scale};
+  while (scale > 0x1p-6 && span <= max_code * scale / 2 &&
+         as_float(offset(scale / 2)) == offset(scale / 2)) {
+    scale /= 2;
+  }
+  return {scale, offset(scale)};
 }
 
 }  // namespace

@@ -67,7 +67,7 @@ TEST(ScalarQuantizer, ErrorNormIsATrueBound) {
 
 TEST(ScalarQuantizer, CodesIntegersWithoutError) {
   for (const int top : {1, 3, 100, 218, 255}) {
-    for (const int low : {0, -40, 1000}) {
+    for (const int low : {0, -40, 1000, 300'001, -5'000'001, 8'388'000}) {
       Rows rows(64, 33, Values::kOrdinary, 3);
       for (std::size_t i = 0; i < rows.values.size(); ++i) {
         rows.values[i] = static_cast<float>(low + static_cast<int>(i * 7919) % (top + 1));
@@ -284,7 +284,7 @@ TEST(ScalarQuantizer, MisfitsAreRowsOutsideTheRange) {
 
 TEST(ScalarQuantizer, TrainsOnRowsThatSayNothing) {
   for (const Metric metric : kMetrics) {
-    for (const float value : {0.0f, 0.3f, -1e30f, 1e-42f, 3e38f}) {
+    for (const float value : {0.0f, 0.3f, -1e30f, 1e-42f, 3e38f, -3.4e38f, 3.4e38f}) {
       const std::vector<float> row(20, value);
       const float* at = row.data();
       const auto quantizer = ScalarQuantizer::train({&at, 1}, 20, metric);
