@@ -56,12 +56,13 @@ class Scan {
   // Offers every row of [first, last) that can reach the threshold. Rows are contiguous; of the
   // excluded ones some may be looked at, and `top` turns them away.
   void block(Row first, Row last, const RowBitmap* excluded, ExactTopK& top) {
+    if (excluded != nullptr && is_sparse(excluded->count(first, last), last - first)) {
+      return offer_left(first, last, excluded, top);
+    }
     for (Row at = first; at < last;) {
       const Row end = static_cast<Row>(std::min<std::size_t>(last, at + kBlockRows));
-      const std::size_t out = excluded != nullptr ? excluded->count(at, end) : 0;
-      if (is_sparse(out, end - at)) {
-        LiveRows live(excluded, at, end);
-        offer_few({few_, live.next(few_)}, top);
+      if (excluded != nullptr && is_sparse(excluded->count(at, end), end - at)) {
+        offer_left(at, end, excluded, top);
       } else {
         offer_all(at, end, top);
       }
@@ -70,8 +71,13 @@ class Scan {
   }
 
  private:
-  static constexpr std::size_t kAhead = 4;  // rows on their way from memory
+  static constexpr std::size_t kAhead = 4;         // rows on their way from memory
+  static constexpr std::size_t kAheadBytes = 512;  // of each; the processor fetches the rest
 
+  void offer_left(Row first, Row last, const RowBitmap* excluded, ExactTopK& top) {
+    LiveRows live(excluded, first, last);
+    while (const std::size_t n = live.next(few_)) offer_few({few_, n}, top);
+  }
   void offer_all(Row first, Row last, ExactTopK& top) {
     rows_.verify(first, last);
     score(first, last - first, scores_);
@@ -80,13 +86,18 @@ class Scan {
   }
   void offer_few(std::span<const Row> rows, ExactTopK& top) {
     for (std::size_t i = 0; i < rows.size();) {
-      if (i + kAhead < rows.size()) __builtin_prefetch(rows_.row(rows[i + kAhead]));
+      if (i + kAhead < rows.size()) {
+        const float* const next = rows_.row(rows[i + kAhead]);
+        for (std::size_t c = 0; c < std::min(rows_.dim, kAheadBytes / 4); c += 16) {
+          __builtin_prefetch(next + c);
+        }
+      }
       const std::size_t end = run_end(rows, i);
       rows_.verify(rows[i], rows[i] + static_cast<Row>(end - i));
       score(rows[i], end - i, scores_ + i);
       for (; i < end; ++i) norms_[i] = rows_.norm_bound(rows[i]);
     }
-    const std::size_t hits = rows.empty() ? 0 : select(rows.size(), norms_, 1, top);
+    const std::size_t hits = select(rows.size(), norms_, 1, top);
     for (std::size_t i = 0; i < hits; ++i) top.offer(rows[picked_[i]]);
   }
 
@@ -193,33 +204,37 @@ class CodeScan {
       : codes_(codes), distance_(distance), kernels_(simd::kernels()) {}
 
   void block(Row first, Row last, const RowBitmap* excluded, KeyTopK& top) {
+    const std::size_t out = excluded != nullptr ? excluded->count(first, last) : 0;
+    if (is_sparse(out, last - first)) {
+      LiveRows live(excluded, first, last);
+      while (const std::size_t n = live.next(few_)) offer_few(n, top);
+      return;
+    }
     for (Row at = first; at < last;) {
       const auto end = static_cast<Row>(std::min<std::size_t>(last, std::size_t{at} + kBlockRows));
-      const std::size_t out = excluded != nullptr ? excluded->count(at, end) : 0;
-      LiveRows live(excluded, at, end);
-      const std::size_t n = out == 0 ? end - at : live.next(few_);
-      if (is_sparse(out, end - at)) {
-        for (std::size_t i = 0; i < n; ++i) codes_.verify(few_[i]);
-        if (n != 0) distance_.keys_many(codes_.base, few_, n, keys_);
+      codes_.verify(at, end);
+      distance_.keys_rows(codes_.code(at), end - at, keys_);
+      if (out == 0) {
+        offer(
+            end - at, [at](std::size_t i) { return at + static_cast<Row>(i); }, top);
+      } else {
+        const std::size_t n = LiveRows(excluded, at, end).next(few_);
+        for (std::size_t i = 0; i < n; ++i) keys_[i] = keys_[few_[i] - at];
         offer(
             n, [this](std::size_t i) { return few_[i]; }, top);
-      } else {
-        codes_.verify(at, end);
-        distance_.keys_rows(codes_.code(at), end - at, keys_);
-        if (out != 0) {
-          for (std::size_t i = 0; i < n; ++i) keys_[i] = keys_[few_[i] - at];
-          offer(
-              n, [this](std::size_t i) { return few_[i]; }, top);
-        } else {
-          offer(
-              n, [at](std::size_t i) { return at + static_cast<Row>(i); }, top);
-        }
       }
       at = end;
     }
   }
 
  private:
+  // The first n rows of few_.
+  void offer_few(std::size_t n, KeyTopK& top) {
+    for (std::size_t i = 0; i < n; ++i) codes_.verify(few_[i]);
+    distance_.keys_many(codes_.base, few_, n, keys_);
+    offer(
+        n, [this](std::size_t i) { return few_[i]; }, top);
+  }
   template <typename RowAt>
   void offer(std::size_t n, const RowAt& row_at, KeyTopK& top) {
     const std::size_t hits = kernels_.select_not_above_i32(keys_, n, top.threshold(), picked_);
