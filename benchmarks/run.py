@@ -19,6 +19,7 @@ from benchmarks.report import HERE, machine
 FULL: dict[str, list[str]] = {
     "exact_recall": [],
     "hnsw_recall": [],
+    "deletes": [],
     "exact_speed": [],
     "reopen": [],
     "ingest": [],
@@ -30,6 +31,7 @@ FULL: dict[str, list[str]] = {
 QUICK: dict[str, list[str]] = {
     "exact_recall": ["--sets", "sift-5k", "words:ip", "--queries", "100", "--sample", "20"],
     "hnsw_recall": ["--sets", "sift-5k", "words"],
+    "deletes": ["--sets", "sift-5k", "--rounds", "3", "--queries", "100"],
     "exact_speed": ["--sets", "sift-80k", "--rounds", "3", "--batch", "1000"],
     "reopen": ["--rows", "20000", "--rounds", "3"],
     "ingest": [
