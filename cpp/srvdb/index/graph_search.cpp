@@ -204,6 +204,7 @@ GraphResult graph_search(const Graph& graph, const RowsView& rows, const CodesVi
                              .limit = limit,
                              .excluded = excluded != 0 ? options.excluded : nullptr,
                              .wanted = plan.wanted,
+                             .spare = plan.spare,
                              .budget = plan.budget},
                             found);
     if (result.end == WalkEnd::kDamaged) return result;

@@ -34,8 +34,10 @@ struct WalkOptions {
   Row limit = kNoRow;                   // rows at or above it are ignored (a View's published rows)
   const RowBitmap* excluded = nullptr;  // walked through, never returned
   // With excluded rows: how many of the results will be used, 0 for all. The walk may end once it
-  // has looked as far beyond that many as one of that width among eligible rows alone would.
+  // has expanded `spare` rows of any kind beyond the last of them (without exclusions it would
+  // expand ef - wanted).
   std::size_t wanted = 0;
+  std::size_t spare = 0;
   std::size_t budget = static_cast<std::size_t>(-1);  // rows to be seen, about, before giving up
 };
 

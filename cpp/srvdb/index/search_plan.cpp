@@ -32,14 +32,17 @@ SearchPlan plan_search(const PlanInput& input) noexcept {
   const auto eligible = static_cast<double>(input.eligible);
   const auto bytes = static_cast<double>(input.code_bytes);
   const double scan = std::min(rows * scanned_ns(bytes), eligible * picked_ns(bytes));
-  // Beyond those wanted a walk looks at rows of any kind; before, excluded rows come on top.
+  // Up to the last one wanted excluded rows come on top. Beyond it the walk looks at rows of any
+  // kind; that takes a few more of them too, the more where excluded rows are twins of eligible
+  // ones (as after replacing every row by nearly the same).
   const std::size_t wanted = std::min(2 * input.k + 10, input.ef);
   const double share = std::max(eligible, 1.0) / rows;
-  const auto spare = static_cast<double>(input.ef - wanted);
+  const double spare = static_cast<double>(input.ef - wanted) / std::sqrt(share);
   const double width = static_cast<double>(wanted) / share + spare;
   const double walk = std::min(seen_rows(width), rows) * seen_ns(bytes);
   return {.walk = walk < scan,
           .wanted = wanted,
+          .spare = static_cast<std::size_t>(spare),
           .budget = static_cast<std::size_t>(scan / seen_ns(bytes))};
 }
 

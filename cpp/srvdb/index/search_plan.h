@@ -22,7 +22,8 @@ struct PlanInput {
 
 struct SearchPlan {
   bool walk = false;       // else scan
-  std::size_t wanted = 0;  // results that the walk makes sure of (WalkOptions)
+  std::size_t wanted = 0;  // of the walk (WalkOptions)
+  std::size_t spare = 0;   // likewise
   std::size_t budget = 0;  // rows that the walk may see
 };
 

@@ -152,9 +152,9 @@ class CandidatePool {
 // yet expanded (a heap, best first), eligible or not and however many.
 //
 // It ends when ef eligible rows are better than all that is left, as CandidatePool does; or, with
-// `wanted` given, once as many rows of any kind as a pool of width ef would hold beyond the wanted
-// ones have been expanded beyond the last of them. Where excluded rows lie between the others,
-// that is much the earlier; where they all lie before the others, it comes to the same.
+// `wanted` given, once `spare` rows of any kind have been expanded beyond the last of those. Where
+// excluded rows lie between the others, that is much the earlier; where they all lie before the
+// others, it comes to the same.
 class FilteredPool {
  public:
   FilteredPool(WalkScratch& scratch, const WalkOptions& options)
@@ -163,7 +163,7 @@ class FilteredPool {
         wanted_(scratch.wanted),
         ef_(options.ef),
         k_(options.wanted),
-        spare_(k_ == 0 ? SIZE_MAX : ef_ - std::min(ef_, k_)),
+        spare_(k_ == 0 ? SIZE_MAX : options.spare),
         excluded_(options.excluded) {
     best_.clear();
     frontier_.clear();

@@ -188,7 +188,7 @@ TEST(ExcludedRows, AWalkThroughThemKeepsRecall) {
       CodeQuery prepared;
       data.quantizer.prepare(query, prepared);
       std::vector<Neighbor> found;
-      const WalkOptions options{.ef = 100, .excluded = excluded, .wanted = 30};
+      const WalkOptions options{.ef = 100, .excluded = excluded, .wanted = 30, .spare = 70};
       graph_walk(*data.graph, data.codes_view(), CodeDistance(prepared), options, found);
       std::vector<Row> rows;
       for (const Neighbor& entry : found) rows.push_back(entry.row);
