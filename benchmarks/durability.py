@@ -264,9 +264,9 @@ def child(*words: object) -> subprocess.CompletedProcess[str]:
 def coming_back(options: argparse.Namespace, report: Report) -> None:
     folder = fresh(options.cache / "durability")
     dim = options.dims[0]
-    for what, pending in (
-        ("a full buffer", options.full_buffer),
-        ("the most log", options.most_log),
+    for what, pending, judged in (
+        ("a full buffer", options.full_buffer, True),
+        ("the most log", options.most_log, False),
     ):
         killed = folder / "killed"
         shutil.rmtree(killed, ignore_errors=True)
@@ -281,8 +281,8 @@ def coming_back(options: argparse.Namespace, report: Report) -> None:
         taken = Samples(tuple(runs))
         title = f"opening {options.base_rows:,} × {dim} for writing after a kill, {what}"
         text = f"{with_interval(taken, 'ms', 0)} ({pending:,} rows, {log / 2**20:.0f} MiB of log)"
-        reached = taken.median < MUST_MS
-        must = f"< {MUST_MS:g} ms"
+        reached = taken.median < MUST_MS if judged else None
+        must = f"< {MUST_MS:g} ms" if judged else ""
         detail = {"open_ms": taken.values, "log_bytes": log}
         report.add(Measure(title, must, text, taken.median, taken.interval, reached, detail))
     shutil.rmtree(folder, ignore_errors=True)

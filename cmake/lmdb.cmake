@@ -62,8 +62,8 @@ endif()
 add_library(srvdb_lmdb STATIC "${lmdb_dir}/mdb.c" "${lmdb_dir}/midl.c")
 target_include_directories(srvdb_lmdb SYSTEM PUBLIC "${lmdb_dir}")
 set(lmdb_io_header "${PROJECT_SOURCE_DIR}/cpp/srvdb/storage/lmdb_io.h")
-# Assertions stay on, and the handler's exception leaves LMDB: a state that LMDB cannot go on from is
-# an error of the file, not the end of the process.
+# Assertions stay on, and the handler's exception leaves LMDB: a state that LMDB cannot go on from
+# is an error of the file, not the end of the process.
 target_compile_options(
   srvdb_lmdb PRIVATE -w -fexceptions -UNDEBUG "SHELL:-include ${lmdb_io_header}"
 )

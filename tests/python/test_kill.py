@@ -94,3 +94,16 @@ def test_memory_durability_keeps_what_was_persisted(path):
     end_child(child)
     with srvdb.open(path) as db:
         assert "kept" in db
+
+
+def test_a_snapshot_of_nothing_survives_kill_9(path):
+    code = (
+        "import sys, os, srvdb\n"
+        "db = srvdb.open(sys.argv[1])\n"
+        "db.create_snapshot('empty')\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    end_child(start_child(code, str(path)))
+    with srvdb.open(path) as db:  # no dimension is known, and there is a record to replay
+        assert [kept.name for kept in db.list_snapshots()] == ["empty"]
+        assert len(db) == 0

@@ -123,9 +123,9 @@ class Core final : public IndexHost {
   void publish_index(std::uint64_t generation, std::shared_ptr<const IndexView> index) override;
   Row checkpointed_rows() override;
   void store_derived(std::uint64_t generation, std::vector<ManifestDerived> derived) override;
-  // Keeps the pages of metadata.db that the last checkpoint uses as they are while it lives, for who
-  // reads that file by itself. Null for a reader, which does so anyway. Holds up a checkpoint that
-  // must enlarge the map.
+  // Keeps the pages of metadata.db that the last checkpoint uses as they are while it lives, for
+  // who reads that file by itself. Null for a reader, which does so anyway. Holds up a checkpoint
+  // that must enlarge the map.
   std::shared_ptr<const void> pin_store() const;
   // True while the path still leads to the files this core has open (nobody removed and remade it).
   bool is_at(const std::string& path) const;
