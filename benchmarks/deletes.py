@@ -1,9 +1,9 @@
 """Searches among soft-deleted rows, and after every row was replaced: recall and speed.
 
-The same queries go to a database without deletions and to one with, in turns. Rows are soft-deleted
-anywhere, around a query (its nearest ones), or away from one (all but its nearest). Then every row is
-replaced, a batch at a time, and recall is compared with that of a graph built from nothing, before
-and after `compact()`.
+The same queries go to a database without deletions and to one with, in turns. Rows are
+soft-deleted anywhere, around a query (its nearest ones), or away from one (all but its nearest).
+Then every row is replaced, a batch at a time, and recall is compared with that of a graph built
+from nothing, before and after `compact()`.
 """
 
 from __future__ import annotations
