@@ -104,6 +104,120 @@ TEST_F(ConcurrencyTest, SearchesWritesCheckpointsAndLinkingGoTogether) {
   }
 }
 
+// One group is changed by every verb; the others never are, whatever goes on around them.
+TEST_F(ConcurrencyTest, CompactionSnapshotsReadersAndEveryVerbGoTogether) {
+  OpenOptions options;
+  options.mode = Mode::kHnsw;
+  options.ef_construction = 20;
+  options.flush_rows = 64;
+  const auto db = open(options);
+  constexpr std::size_t kStill = 200;
+  fill(*db, kStill, kDim, 0, "s");
+  const std::vector<float> rows = random_rows(200, kDim, 3);
+  std::atomic<bool> stop{false};
+  const auto write = [&](std::string_view prefix, int rounds) {
+    const Ids ids(prefix, 0, 100);
+    const std::vector<std::string_view> half(ids.views.begin(), ids.views.begin() + 50);
+    for (int round = 0; round < rounds; ++round) {
+      db->upsert({ids.views, rows.data(), kDim, {}});
+      db->soft_delete(half);
+      EXPECT_EQ(db->restore(half), 50u);
+      std::vector<Update> updates;
+      for (std::size_t i = 0; i < half.size(); ++i) {
+        updates.push_back({half[i], rows.data() + (i + 50) * kDim, "{\"round\": 1}"});
+      }
+      db->update(updates, kDim);
+      EXPECT_EQ(db->remove(ids.views), 100u);
+    }
+  };
+  const auto search = [&](std::uint32_t seed) {
+    const std::vector<float> query = random_rows(1, kDim, seed);
+    while (!stop) {
+      std::size_t still = 0;
+      const SearchResult all = db->search(query.data(), kDim, {.k = 10'000, .exact = true});
+      for (const Hit& hit : all.hits) still += hit.id[0] == 's' ? 1u : 0u;
+      EXPECT_EQ(still, kStill);
+      EXPECT_EQ(db->search(query.data(), kDim, {.k = 10, .include_deleted = true}).hits.size(),
+                10u);
+      EXPECT_TRUE(db->contains("s7"));
+      static_cast<void>(db->deleted_ids());
+      EXPECT_FALSE(db->change_log({.limit = 5}).empty());
+    }
+  };
+  const auto keep = [&] {
+    for (int i = 0; !stop || i < 3; ++i) {
+      db->compact(nullptr, nullptr);
+      const std::string name =
+          db->create_snapshot(numbered("kept-", static_cast<std::size_t>(i))).name;
+      OpenOptions past;
+      past.read_only = true;
+      EXPECT_GE(Database::open(db->snapshot_path(name), past)->count(), kStill);
+      const std::string copy = root_ + numbered("/copy-", static_cast<std::size_t>(i));
+      db->backup(copy);
+      EXPECT_GE(Database::open(copy, past)->count(), kStill);
+      EXPECT_EQ(db->list_snapshots().size(), 1u);
+      db->drop_snapshot(name);
+      db->persist();
+      static_cast<void>(db->stats());
+    }
+  };
+  std::thread first([&] { search(1); });
+  std::thread second([&] { search(2); });
+  std::thread keeper(keep);
+  run_all({[&] { write("a", 40); }, [&] { write("b", 40); }});
+  stop = true;
+  first.join();
+  second.join();
+  keeper.join();
+  EXPECT_EQ(db->count(), kStill);
+  db->compact(nullptr, nullptr);
+  EXPECT_EQ(db->stats().gone, 0u);
+  EXPECT_EQ(db->stats().background_error, "");
+  db->close();
+  EXPECT_EQ(open()->count(), kStill);
+}
+
+TEST_F(ConcurrencyTest, RestoringASnapshotGoesTogetherWithSearchesAndWrites) {
+  OpenOptions options;
+  options.mode = Mode::kHnsw;
+  options.ef_construction = 20;
+  options.flush_rows = 64;
+  const auto db = open(options);
+  constexpr std::size_t kStill = 200;
+  fill(*db, kStill, kDim, 0, "s");
+  db->create_snapshot("start");
+  std::atomic<bool> stop{false};
+  const std::vector<float> rows = random_rows(50, kDim, 4);
+  const auto write = [&](std::string_view prefix) {
+    const Ids ids(prefix, 0, 50);
+    while (!stop) {
+      db->upsert({ids.views, rows.data(), kDim, {}});
+      db->remove(ids.views);
+    }
+  };
+  const auto search = [&] {
+    while (!stop) {
+      const SearchResult all = db->search(rows.data(), kDim, {.k = 10'000});
+      std::size_t still = 0;
+      for (const Hit& hit : all.hits) still += hit.id[0] == 's' ? 1u : 0u;
+      EXPECT_EQ(still, kStill);
+      EXPECT_EQ((all.hits.size() - still) % 50, 0u);
+    }
+  };
+  const auto restore = [&] {
+    for (int i = 0; i < 8; ++i) {
+      db->restore_snapshot("start", i % 2 == 0);
+      if (i % 3 == 0) db->compact(nullptr, nullptr);
+    }
+    stop = true;
+  };
+  run_all({[&] { write("a"); }, [&] { write("b"); }, search, restore});
+  EXPECT_EQ(db->list_snapshots().size(), 5u);
+  db->restore_snapshot("start", false);
+  EXPECT_EQ(db->count(), kStill);
+  EXPECT_EQ(db->stats().background_error, "");
+}
+
 TEST_F(ConcurrencyTest, AnUpsertShowsNeitherBothRowsNorNone) {
   const auto db = open();
   fill(*db, 100, kDim);

@@ -58,11 +58,13 @@ class CrashRun {
   void do_step(const Step& step);
   void check_images(const Deadline& deadline);
   void check(Image& image);
+  void check_reader(const Image& image);
   std::size_t check_state(const Database& db, const Image& image);
   void check_snapshots(const Database& db, const Image& image);
   void check_log_of_step(const Step& step, const World& before, const World& after) const;
   std::shared_ptr<Database> open(SimulatedFiles& files, bool read_only = false) const {
     OpenOptions options = small_options(durability_, &files);
+    options.mode = mode_of(seed_);
     options.read_only = read_only;
     return Database::open(kPath, options);
   }
@@ -193,6 +195,21 @@ void CrashRun::check_snapshots(const Database& db, const Image& image) {
     }
     if (!known) throw Mismatch("snapshot " + name + " should not be there");
   }
+  if (found.empty() || image.dice % 4 == 0) return;
+  const std::string& one =
+      *std::next(found.begin(), static_cast<std::ptrdiff_t>(image.dice % found.size()));
+  OpenOptions options = small_options(durability_, image.files.get());
+  options.read_only = true;
+  const Rows rows = read_rows(*Database::open(db.snapshot_path(one), options));
+  for (std::size_t i = image.lowest; i <= image.highest && i < worlds_.size(); ++i) {
+    const auto at = worlds_[i].snapshots.find(one);
+    if (at == worlds_[i].snapshots.end()) continue;
+    Rows expected = at->second;
+    expire(expected, now_ms());
+    const std::string wrong = difference(expected, rows);
+    if (!wrong.empty()) throw Mismatch("in snapshot " + one + ": " + wrong);
+    return;
+  }
 }
 
 // A recovered database is written to like any other.
@@ -218,7 +235,20 @@ void CrashRun::go_on(SimulatedFiles& files, std::shared_ptr<Database> db, World 
   }
 }
 
+// One that only reads finds the same, and writes nothing.
+void CrashRun::check_reader(const Image& image) {
+  SimulatedFiles& files = *image.files;
+  try {
+    check_state(*open(files, true), image);
+  } catch (const Error& error) {
+    const bool may_be_absent = worlds_[image.lowest].log.empty();  // nothing was acknowledged
+    if (error.code() != ErrorCode::kNotFound || !may_be_absent) throw;
+  }
+  if (files.operations() != 0) throw Mismatch("a reader has written");
+}
+
 void CrashRun::check(Image& image) {
+  if (image.dice % 4 == 2) check_reader(image);
   std::unique_ptr<SimulatedFiles> inside;
   const std::uint64_t cut_at = image.dice % (recovery_operations_ + 1);
   SimulatedFiles& files = *image.files;
@@ -276,7 +306,9 @@ void CrashRun::run(std::uint64_t last_step, const Deadline& deadline) {
         simulated_now_us += 5'000'000'000;
         expire(worlds_.back().rows, now_ms());
       }
-      do_step(make_step(seed_, number_, worlds_.back(), true));
+      Step step = make_step(seed_, number_, worlds_.back(), true);
+      step.keep_current = number_ % 2 == 0;
+      do_step(step);
       check_images(deadline);
     }
     db_->close();

@@ -48,7 +48,9 @@ class FaultRun {
   using Fault = SimulatedFiles::Fault;
   bool met_fault() const { return files_.operations() > at_; }
   std::shared_ptr<Database> open(SimulatedFiles& files) const {
-    return Database::open(kPath, small_options(durability_, &files));
+    OpenOptions options = small_options(durability_, &files);
+    options.mode = mode_of(seed_);
+    return Database::open(kPath, options);
   }
   bool do_steps(Database& db);
   bool do_step(Database& db, const Step& step);

@@ -228,7 +228,9 @@ void KillRun::kill_once(std::uint64_t number) {
   if (std::filesystem::exists(scratch_.path("db"))) {
     copy_tree(scratch_.path("db"), scratch_.path("evidence"));
   }
-  const auto db = Database::open(scratch_.path("db"), small_options(Durability::kOs, nullptr));
+  OpenOptions options = small_options(Durability::kOs, nullptr);
+  options.mode = mode_of(seed_);
+  const auto db = Database::open(scratch_.path("db"), options);
   try {
     check(*db, worlds, first, in_flight);
     check_a_snapshot(world_);
@@ -275,7 +277,9 @@ void run_kills(const Arguments& arguments, Totals& totals) {
 int be_killed(const std::string& path, const std::string& durability, std::uint64_t seed,
               std::uint64_t first_step) {
   use_simulated_clock();
-  const auto db = Database::open(path, small_options(parse_durability(durability), nullptr));
+  OpenOptions options = small_options(parse_durability(durability), nullptr);
+  options.mode = mode_of(seed);
+  const auto db = Database::open(path, options);
   World world;
   for (std::uint64_t number = first_step;; ++number) {
     world.rows = read_rows(*db);

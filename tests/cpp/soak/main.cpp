@@ -35,11 +35,16 @@ OpenOptions small_options(Durability durability, FileSystem* files) {
   return options;
 }
 
+Mode mode_of(std::uint64_t seed) noexcept {
+  constexpr Mode kModes[] = {Mode::kHnsw, Mode::kAuto, Mode::kSq8, Mode::kFlat};
+  return kModes[seed / 5 % 4];  // durabilities change faster
+}
+
 namespace {
 
 constexpr const char* kUsage =
     "usage: srvdb_soak [--seed N] [--seconds S] [--count N] [--only crash|fault|mutate|kill]\n"
-    "                  [--replay SEED:STEP] [--planted]\n";
+    "                  [--file PART_OF_NAME] [--replay SEED:STEP] [--planted]\n";
 
 struct Harness {
   const char* name;
@@ -72,6 +77,8 @@ Arguments parse(int count, char** words, bool& planted) {
       out.count = std::strtoull(value(), nullptr, 10);
     } else if (word == "--only") {
       out.only = value();
+    } else if (word == "--file") {
+      out.file = value();
     } else if (word == "--replay") {
       char* end = nullptr;
       out.replay_seed = std::strtoull(value(), &end, 10);
@@ -95,8 +102,9 @@ int run(const Arguments& arguments) {
     try {
       harness.run(arguments, totals);
     } catch (const Failure& failure) {
-      std::printf("FAILED %s: %s\n  replay: srvdb_soak --only %s --replay %llu:%llu\n",
+      std::printf("FAILED %s: %s\n  replay: srvdb_soak --only %s%s%s --replay %llu:%llu\n",
                   harness.name, failure.what(), harness.name,
+                  arguments.file.empty() ? "" : " --file ", arguments.file.c_str(),
                   static_cast<unsigned long long>(failure.seed),
                   static_cast<unsigned long long>(failure.step));
       failed = true;

@@ -17,6 +17,7 @@ namespace fs = std::filesystem;
 constexpr std::size_t kSteps = 90;
 constexpr std::size_t kStepsInLog = 7;
 constexpr std::size_t kLeastRows = 40;
+constexpr std::size_t kPage = 4096;
 constexpr const char* kSnapshot = "kept";
 
 OpenOptions options_of(bool read_only) {
@@ -81,6 +82,24 @@ bool ask_snapshot(const Pristine& pristine, const std::string& path, std::uint64
   any |= refused([&] { check_searches(*db, pristine.snapshot(), seed); });
   any |= refused([&] { check_rows(pristine.snapshot(), read_rows(*db)); });
   return any;
+}
+
+// Over the place: a page of the file as it was at another time, or of another place; or any piece
+// of it, over what is there or pushed in between.
+void splice(std::string& out, const std::string& bytes, const std::string& from, std::size_t at,
+            std::size_t some, std::uint64_t dice) {
+  if (from.empty()) return;
+  if (dice % 2 == 0 && bytes.size() > kPage) {
+    const std::size_t page = at / kPage * kPage;
+    const bool same_place = dice / 2 % 2 == 0;
+    const std::size_t source = same_place ? page : dice / 4 % (from.size() / kPage + 1) * kPage;
+    if (source >= from.size()) return;
+    const std::string piece = from.substr(source, std::min(kPage, bytes.size() - page));
+    out.replace(page, piece.size(), piece);
+    return;
+  }
+  const std::string piece = from.substr(dice / 4 % from.size(), some);
+  out.replace(at, dice / 2 % 4 == 0 ? 0 : piece.size(), piece);
 }
 
 }  // namespace
@@ -155,7 +174,8 @@ std::vector<std::string> files_to_damage(const std::string& closed) {
   return out;
 }
 
-std::string damaged(const std::string& bytes, Damage damage, std::uint64_t seed) {
+std::string damaged(const std::string& bytes, const std::string& other, Damage damage,
+                    std::uint64_t seed) {
   std::mt19937_64 random(seed);
   const auto pick = [&](std::size_t below) { return random() % std::max<std::size_t>(below, 1); };
   std::string out = bytes;
@@ -172,11 +192,9 @@ std::string damaged(const std::string& bytes, Damage damage, std::uint64_t seed)
       case Damage::kZero:
         out.replace(at, some, some, '\0');
         break;
-      case Damage::kSplice: {  // a piece of it over another, or pushed in between
-        const std::string piece = bytes.substr(pick(bytes.size()), some);
-        out.replace(at, pick(4) == 0 ? 0 : piece.size(), piece);
+      case Damage::kSplice:
+        splice(out, bytes, pick(2) == 0 ? other : bytes, at, some, random());
         break;
-      }
     }
   }
   return out;

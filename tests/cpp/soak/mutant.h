@@ -36,8 +36,10 @@ class Pristine {
 // Files to damage, relative to the database; "backup" is the backup.
 std::vector<std::string> files_to_damage(const std::string& closed);
 
-// The damaged bytes, which differ from the given ones.
-std::string damaged(const std::string& bytes, Damage damage, std::uint64_t seed);
+// The damaged bytes, which differ from the given ones unless that cannot be. `other`: the file at
+// another time, of which stale pieces may be left.
+std::string damaged(const std::string& bytes, const std::string& other, Damage damage,
+                    std::uint64_t seed);
 
 // Opens the directory `work` (a damaged copy; `file` is damaged in it) and asks for everything.
 // Whatever is answered must be right: throws Mismatch. True when something was refused.

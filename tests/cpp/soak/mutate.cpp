@@ -92,12 +92,16 @@ void MutantRun::ask(std::uint64_t n) const {
   const auto damage = static_cast<Damage>(n % kDamages);
   if (file == "backup") {
     fs::create_directory(work);
-    put_bytes(work + "/backup", damaged(bytes_of(scratch_.path("backup")), damage, seed));
+    const std::string bytes = bytes_of(scratch_.path("backup"));
+    put_bytes(work + "/backup", damaged(bytes, bytes, damage, seed));
   } else {
     const bool log = file.starts_with("wal/");
-    const std::string from = scratch_.path(log || n / kDamages % 2 == 0 ? "crashed" : "closed");
+    const bool crashed = log || n / kDamages % 2 == 0;
+    const std::string from = scratch_.path(crashed ? "crashed" : "closed") + "/";
+    const std::string other = scratch_.path(crashed ? "closed" : "crashed") + "/";
     copy_tree(from, work);
-    put_bytes(work + "/" + file, damaged(bytes_of(from + "/" + file), damage, seed));
+    put_bytes(work + "/" + file,
+              damaged(bytes_of(from + file), bytes_of(other + file), damage, seed));
   }
   if (ask_everything(pristine_, work, file, seed)) ++progress_->refused[index_of(n)];
   fs::remove_all(work);
@@ -183,6 +187,10 @@ void MutantRun::run() {
     if (status != 0) throw Failure(arguments_.seed, 0, "no database to be damaged");
   }
   files_ = files_to_damage(scratch_.path("crashed"));
+  std::erase_if(files_, [&](const std::string& name) {
+    return name.find(arguments_.file) == std::string::npos;
+  });
+  if (files_.empty()) throw Failure(arguments_.seed, 0, "no file of that name");
   if (files_.size() > progress_->refused.size())
     throw Failure(arguments_.seed, 0, "too many files");
   if (arguments_.replay_seed) {

@@ -16,7 +16,7 @@
 namespace srvdb::soak {
 namespace {
 
-constexpr std::array kHarnesses = {"crash", "fault", "mutate"};
+constexpr std::array kHarnesses = {"crash", "fault", "mutate", "mutate --file metadata.db"};
 
 struct Outcome {
   bool caught = false;
@@ -54,8 +54,9 @@ Outcome run_one(const Arguments& arguments, const char* bug, const char* harness
   Outcome out;
   out.by = harness;
   out.caught = status != 0;
-  out.what = between(text, std::string("FAILED ") + harness + ": ", "\n");
-  if (out.what.empty()) out.what = "the process ended with status " + std::to_string(status);
+  out.what = between(text, "FAILED ", "\n");
+  // The shell's own status: 128 and the signal.
+  if (out.what.empty()) out.what = "it died, status " + std::to_string(WEXITSTATUS(status));
   const std::string count = std::string(harness) == "crash"   ? between(text, "kills, ", ",")
                             : std::string(harness) == "fault" ? between(text, "states, ", ",")
                                                               : between(text, "faults, ", ",");

@@ -20,6 +20,7 @@ struct Arguments {
   std::uint64_t count =
       0;                // kills, or mutants of each kind and type of file; 0: until the time is up
   std::string only;     // one harness; empty: all
+  std::string file;         // mutate: only files whose name holds this
   std::string program;  // this executable, for child processes
   std::optional<std::uint64_t> replay_seed;
   std::uint64_t replay_step = ~std::uint64_t{0};  // the last step of the replayed run
@@ -69,5 +70,7 @@ int run_planted(const Arguments& arguments);
 
 // Small databases that flush and write directly early, and do nothing unasked.
 OpenOptions small_options(Durability durability, FileSystem* files);
+// How the databases of a run search.
+Mode mode_of(std::uint64_t seed) noexcept;
 
 }  // namespace srvdb::soak
