@@ -47,6 +47,8 @@ soak:
 	@scripts/bootstrap.sh test
 	@scripts/build.sh tests
 	@$(BUILD)/srvdb_soak $(or $(SOAK),--seconds 600 --seed 1)
+	@$(if $(SOAK),,SRVDB_MODEL_SECONDS=$${SRVDB_MODEL_SECONDS:-600} $(PY) -m pytest -q -s \
+	  tests/python/test_model.py -k seed_after_seed)
 
 planted:
 	@scripts/bootstrap.sh test
