@@ -134,7 +134,7 @@ TEST_F(StoreDamageTest, EveryFlippedByteIsHarmlessOrCorruption) {
     // Every eighth in what is read first: meta pages and header.
     std::size_t at = random() % (i % 2 == 0 ? good_.size() : both);
     if (i % 8 == 1) at = random() % 3 * 4096 + random() % 200;
-    if (i % 8 == 3) at = good_.size() + random() % 1024;
+    if (i % 8 == 3) at = good_.size() + random() % checksums_.size();
     std::string store = good_;
     std::string checksums = checksums_;
     char& byte = at < good_.size() ? store[at] : checksums[at - good_.size()];
