@@ -204,7 +204,9 @@ def many_writers(options: argparse.Namespace, report: Report) -> None:
     rates = {name: Samples(tuple(values)) for name, values in json.loads(done.stdout).items()}
     many, one, in_memory = rates["16_disk"], rates["1_disk"], rates["1_os"]
     needed = Samples(
-        tuple(min(MUST_GROUP * a, 0.8 * b) for a, b in zip(one.values, in_memory.values))
+        tuple(
+            min(MUST_GROUP * a, 0.8 * b) for a, b in zip(one.values, in_memory.values, strict=True)
+        )
     )
     share = many.over(needed)
     text = (
