@@ -91,12 +91,22 @@ class Compaction {
     worker.kept.clear();
     worker.through.clear();
     read_links(old, worker.kept, worker.through);
+    if (!old_.mapped()) keep_first(worker.kept);
     if (worker.through.empty() && !worker.kept.empty()) return set(row, worker.kept, graph);
     look_through(old, worker);
     rank(old, worker);
     worker.pruner.prune(codes_, old, worker.candidates, old_.params().bound());
     worker.kept.assign(worker.pruner.chosen().begin(), worker.pruner.chosen().end());
     set(row, worker.kept, graph);
+  }
+
+  // Leaves each row once: a list read beside a builder may be a mixture of two states.
+  static void keep_first(std::vector<Row>& rows) {
+    auto end = rows.begin();
+    for (const Row row : rows) {
+      if (std::find(rows.begin(), end, row) == end) *end++ = row;
+    }
+    rows.erase(end, rows.end());
   }
 
   // Fills worker.others with kept rows behind the dropped ones, nearest step first.
