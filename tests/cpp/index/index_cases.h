@@ -19,6 +19,13 @@ namespace srvdb::testing {
 
 inline constexpr Metric kMetrics[] = {Metric::kCosine, Metric::kIp, Metric::kL2};
 
+// Sanitizers are ten times as slow and look at memory and threads, not at recall: a part will do.
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+inline constexpr bool kSanitized = true;
+#else
+inline constexpr bool kSanitized = false;
+#endif
+
 // Vectors with the norm bounds that the storage layer would keep, split between "file" and
 // "buffer".
 class TestRows {
