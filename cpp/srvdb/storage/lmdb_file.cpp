@@ -57,9 +57,6 @@ std::string place(const std::string& path, std::uint64_t number, std::uint32_t p
 std::string take_lmdb_damage() {
   return std::exchange(last_damage, {});
 }
-bool has_lmdb_damage() noexcept {
-  return !last_damage.empty();
-}
 
 // -- descriptors ---------------------------------------------------------------------------------
 

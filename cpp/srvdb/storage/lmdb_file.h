@@ -118,6 +118,5 @@ class LmdbNowhere final : public LmdbDescriptor {
 // What the last page that was wrong in this thread was, with file and offset; empty when none was.
 // Taking it clears it.
 std::string take_lmdb_damage();
-bool has_lmdb_damage() noexcept;
 
 }  // namespace srvdb

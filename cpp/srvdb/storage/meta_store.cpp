@@ -27,7 +27,17 @@ void on_lmdb_assert(MDB_env* env, const char* message) {
   const char* path = "metadata.db";
   mdb_env_get_path(env, &path);
   static_cast<LmdbFile*>(mdb_env_get_userctx(env))->set_broken();
-  throw Error(ErrorCode::kCorruption, std::string(path) + " is damaged: " + message);
+  const std::string_view text(message);  // "<folder of the build>/mdb.c:<line>: ..."
+  const std::size_t file = text.find("mdb.c:");
+  throw Error(ErrorCode::kCorruption,
+              std::string(path)
+                  .append(" is damaged: ")
+                  .append(text.substr(file == std::string_view::npos ? 0 : file)));
+}
+
+// After no room and no memory the transaction is gone and all is as it was.
+bool may_try_again(int error) noexcept {
+  return is_no_space(error) || error == ENOMEM;
 }
 
 }  // namespace
@@ -37,12 +47,12 @@ void throw_lmdb(const char* what, const std::string& path, int result) {
   if (result == MDB_VERSION_MISMATCH) {
     throw Error(ErrorCode::kVersion, path + ": " + mdb_strerror(result));
   }
-  // A transaction that met a damaged page, perhaps while LMDB looked for something else, is a bad
-  // one from then on. (Writing makes them bad too, but then said why before.)
-  const bool bad_read = result == MDB_BAD_TXN && std::string_view(what) == "cannot read";
-  if (bad_read || result == MDB_CORRUPTED || result == MDB_PAGE_NOTFOUND || result == MDB_INVALID ||
-      result == MDB_NOTFOUND || result == MDB_INCOMPATIBLE || result == MDB_BAD_VALSIZE ||
-      (result == MDB_BAD_TXN && has_lmdb_damage())) {
+  // MDB_BAD_TXN: a transaction that met a damaged page, perhaps while LMDB looked for something
+  // else, is a bad one from then on. (A failed write makes it one too, but has said why before.)
+  if (result == MDB_CORRUPTED || result == MDB_PAGE_NOTFOUND || result == MDB_BAD_TXN ||
+      result == MDB_INVALID || result == MDB_NOTFOUND || result == MDB_INCOMPATIBLE ||
+      result == MDB_BAD_VALSIZE || result == MDB_BAD_DBI || result == MDB_PAGE_FULL ||
+      result == MDB_CURSOR_FULL) {
     const std::string damage = take_lmdb_damage();
     throw Error(ErrorCode::kCorruption, std::string(what) + ": " + path + " is damaged: " +
                                             (damage.empty() ? mdb_strerror(result) : damage));
@@ -322,7 +332,7 @@ void MetaStore::update(const std::function<void(WriteTxn&)>& change) {
     } catch (const MapFull&) {
       result = MDB_MAP_FULL;
     } catch (const Error& error) {
-      const bool failed = error.code() == ErrorCode::kStorage && !is_no_space(error.os_error());
+      const bool failed = error.code() == ErrorCode::kStorage && !may_try_again(error.os_error());
       if (failed || impl_->file->is_broken()) impl_->poison(error.what(), error.os_error());
       throw;
     }
@@ -334,7 +344,7 @@ void MetaStore::update(const std::function<void(WriteTxn&)>& change) {
       impl_->resize(2 * impl_->map_bytes());
       continue;
     }
-    if (!is_no_space(result)) impl_->poison(mdb_strerror(result), result);
+    if (!may_try_again(result)) impl_->poison(mdb_strerror(result), result);
     throw_lmdb("cannot write", impl_->path, result);
   }
 }

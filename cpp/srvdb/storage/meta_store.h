@@ -12,8 +12,9 @@
 // read transaction is open in the process: a growing writer waits for open ones and holds back new
 // ones. So keep a ReadTxn short, and never begin one or call update() in a thread that holds one.
 // Processes: one writer (see lock.h), any number opened read-only.
-// Errors: kStorage (with errno), kCorruption, kVersion. After an update failed with an error other
-// than "no room" the store is poisoned: each later update throws.
+// Errors: kStorage (with errno), kCorruption, kVersion. After an update failed to write
+// or sync for another reason than no room or no memory, the store is poisoned: each later update
+// throws. Reading goes on.
 #pragma once
 
 #include <cstdint>

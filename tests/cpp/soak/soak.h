@@ -20,7 +20,7 @@ struct Arguments {
   std::uint64_t count =
       0;                // kills, or mutants of each kind and type of file; 0: until the time is up
   std::string only;     // one harness; empty: all
-  std::string file;         // mutate: only files whose name holds this
+  std::string file;     // mutate: only files whose name holds this
   std::string program;  // this executable, for child processes
   std::optional<std::uint64_t> replay_seed;
   std::uint64_t replay_step = ~std::uint64_t{0};  // the last step of the replayed run
