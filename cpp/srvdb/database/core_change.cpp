@@ -29,6 +29,7 @@ constexpr std::size_t kListedIds = 20;  // of those that were not found
   }
   if (missing.size() > kListedIds) text.append(", …");
   std::vector<std::string> ids;
+  ids.reserve(missing.size());
   for (const std::size_t i : missing) ids.emplace_back(updates[i].id);
   throw MissingIdsError(text, std::move(ids));
 }
