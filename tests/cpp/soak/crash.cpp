@@ -6,7 +6,8 @@
 // recovers it, and must hold a state the database promised: at "disk" all that was acknowledged,
 // the step in flight wholly or not at all; after the death of the process the same at "os";
 // otherwise a state that once was, not older than the last checkpoint that was asked for. Recovery
-// is itself cut off at a random operation and must then lead to the same; so must opening again.
+// is itself cut off at a random operation, or meets a failing disk there, and must then lead to the
+// same; so must opening again.
 
 #include <algorithm>
 #include <cstdio>
@@ -59,6 +60,7 @@ class CrashRun {
   void check_images(const Deadline& deadline);
   void check(Image& image);
   void check_reader(const Image& image);
+  void check_failing_recovery(const Image& image);
   std::size_t check_state(const Database& db, const Image& image);
   void check_snapshots(const Database& db, const Image& image);
   void check_log_of_step(const Step& step, const World& before, const World& after) const;
@@ -247,8 +249,25 @@ void CrashRun::check_reader(const Image& image) {
   if (files.operations() != 0) throw Mismatch("a reader has written");
 }
 
+// A disk that fails during recovery leaves everything for the next one.
+void CrashRun::check_failing_recovery(const Image& image) {
+  const auto files = image.files->crash(Keep::kEverything);
+  files->set_fault({image.dice % (recovery_operations_ + 1), image.dice % 7 < 4 ? EIO : ENOSPC,
+                    image.dice % 11 < 4, image.dice % 3 == 0 ? 700u : 0u});
+  try {
+    open(*files)->close();
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kStorage) throw;
+  }
+  files->set_fault({});
+  check_state(*open(*files), image);
+  ++totals_.faults;
+  ++totals_.states;
+}
+
 void CrashRun::check(Image& image) {
   if (image.dice % 4 == 2) check_reader(image);
+  if (image.dice % 8 == 3) check_failing_recovery(image);
   std::unique_ptr<SimulatedFiles> inside;
   const std::uint64_t cut_at = image.dice % (recovery_operations_ + 1);
   SimulatedFiles& files = *image.files;

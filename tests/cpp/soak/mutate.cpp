@@ -19,6 +19,7 @@
 
 #include "soak/mutant.h"
 #include "soak/soak.h"
+#include "srvdb/base/events.h"
 
 namespace srvdb::soak {
 namespace {
@@ -27,6 +28,11 @@ namespace fs = std::filesystem;
 
 constexpr unsigned kSecondsForOne = 20;
 constexpr std::uint64_t kMutantsOfAChild = 200;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kLimitMemory = false;  // the sanitizers' own is counted too
+#else
+constexpr bool kLimitMemory = true;
+#endif
 constexpr rlim_t kDataBytes = rlim_t{2} << 30;  // of private memory a child may have
 constexpr long kPeakBytes = long{512} << 20;    // of resident memory it may reach
 
@@ -40,6 +46,7 @@ void put_bytes(const std::string& path, const std::string& bytes) {
 
 struct Progress {
   std::uint64_t next = 0;                   // mutant at work
+  std::array<std::uint64_t, 64> warned{};   // of each file: a warning was given
   std::array<std::uint64_t, 64> refused{};  // of each file: were met with an error
   bool wrong = false;                       // the mutant at work gave a wrong answer: `text`
   std::array<char, 400> text{};
@@ -104,12 +111,17 @@ void MutantRun::ask(std::uint64_t n) const {
               damaged(bytes_of(from + file), bytes_of(other + file), damage, seed));
   }
   if (ask_everything(pristine_, work, file, seed)) ++progress_->refused[index_of(n)];
+  const std::vector<Event> events = drain_events();
+  if (std::ranges::any_of(
+          events, [](const Event& event) { return event.level == Event::Level::kWarning; })) {
+    ++progress_->warned[index_of(n)];
+  }
   fs::remove_all(work);
 }
 
 void MutantRun::be_child(std::uint64_t end) const {
   const rlimit limit{kDataBytes, kDataBytes};
-  ::setrlimit(RLIMIT_DATA, &limit);
+  if (kLimitMemory) ::setrlimit(RLIMIT_DATA, &limit);
   const rlimit no_core{0, 0};
   ::setrlimit(RLIMIT_CORE, &no_core);
   const auto say = [&](const char* text) {
@@ -126,7 +138,7 @@ void MutantRun::be_child(std::uint64_t end) const {
     }
     rusage used{};
     ::getrusage(RUSAGE_SELF, &used);
-    if (used.ru_maxrss * 1024 > kPeakBytes) say("took too much memory");
+    if (kLimitMemory && used.ru_maxrss * 1024 > kPeakBytes) say("took too much memory");
   }
   ::_exit(0);
 }
@@ -208,10 +220,11 @@ void MutantRun::run() {
   for (std::size_t i = 0; i < files_.size(); ++i) {
     const Found& found = found_[files_[i]];
     std::printf(
-        "  %-30s %6llu mutants, %5llu refused: %llu crashes, %llu hangs, %llu silent wrong "
-        "answers\n",
+        "  %-33s %6llu mutants, %5llu refused, %5llu warned of: %llu crashes, %llu hangs, "
+        "%llu silent wrong answers\n",
         files_[i].c_str(), static_cast<unsigned long long>(found.mutants),
         static_cast<unsigned long long>(progress_->refused[i]),
+        static_cast<unsigned long long>(progress_->warned[i]),
         static_cast<unsigned long long>(found.crashes),
         static_cast<unsigned long long>(found.hangs), static_cast<unsigned long long>(found.wrong));
   }

@@ -54,7 +54,7 @@ Outcome run_one(const Arguments& arguments, const char* bug, const char* harness
   Outcome out;
   out.by = harness;
   out.caught = status != 0;
-  out.what = between(text, "FAILED ", "\n");
+  out.what = between(text.substr(std::min(text.find("FAILED "), text.size())), ": ", "\n");
   // The shell's own status: 128 and the signal.
   if (out.what.empty()) out.what = "it died, status " + std::to_string(WEXITSTATUS(status));
   const std::string count = std::string(harness) == "crash"   ? between(text, "kills, ", ",")
