@@ -126,8 +126,8 @@ SnapshotInfo Core::create_snapshot(const std::string& name) {
   const std::lock_guard one(maintenance_mutex_);
   check_writable();
   checkpoint();
-  const SnapshotInfo out = make_snapshot(name.empty() ? timed_name("snapshot_", now_us()) : name,
-                                         name.empty(), false, current_manifest());
+  SnapshotInfo out = make_snapshot(name.empty() ? timed_name("snapshot_", now_us()) : name,
+                                   name.empty(), false, current_manifest());
   try {
     log_event(LogOperation::kCreateSnapshot, named(out.name) + "}");
   } catch (const std::exception&) {
@@ -141,7 +141,7 @@ SnapshotInfo Core::create_snapshot(const std::string& name) {
 // fails. `manifest` is the present one. A name that need not be this very one is made free.
 SnapshotInfo Core::make_snapshot(std::string name, bool any_name, bool automatic,
                                  const Manifest& manifest) {
-  if (any_name) name = free_snapshot_name(files_, path_, std::move(name));
+  if (any_name) name = free_snapshot_name(files_, path_, name);
   const std::string path = snapshot_path(path_, name);
   if (files_.exists(path)) {
     throw Error(ErrorCode::kDuplicateId, path_ + " already has a snapshot '" + name + "'");

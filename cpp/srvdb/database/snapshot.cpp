@@ -119,7 +119,8 @@ bool is_unfinished(std::string_view name) noexcept {
   return name.starts_with('.') && name.ends_with(kUnfinishedEnd);
 }
 
-std::string free_snapshot_name(FileSystem& files, const std::string& database, std::string name) {
+std::string free_snapshot_name(FileSystem& files, const std::string& database,
+                               const std::string& name) {
   std::string out = name;
   for (int n = 2; files.exists(snapshot_path(database, out)); ++n) {
     out = name + "_" + std::to_string(n);

@@ -51,7 +51,8 @@ std::string unfinished_path(const std::string& database, std::string_view name);
 bool is_unfinished(std::string_view name) noexcept;  // of an entry of snapshots_path()
 
 // The name, or the name with "_2", "_3", ... when that is taken.
-std::string free_snapshot_name(FileSystem& files, const std::string& database, std::string name);
+std::string free_snapshot_name(FileSystem& files, const std::string& database,
+                               const std::string& name);
 // Its directory. kNotFound when there is none of that name.
 std::string find_snapshot(FileSystem& files, const std::string& database, std::string_view name);
 Manifest read_snapshot(FileSystem& files, const std::string& database, std::string_view name);

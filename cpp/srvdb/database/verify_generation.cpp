@@ -130,7 +130,8 @@ void GenerationCheck::tell_bad_row(Row row) {
   const RowCheck checked = check_row(values.data(), values.size());
   const bool finite = checked.first_bad < 0;
   const float norm = finite ? round_up_to_float(checked.norm) : 0;
-  const bool same_norm = std::memcmp(&norm, &fix.value, sizeof(norm)) == 0;
+  const bool same_norm =
+      std::bit_cast<std::uint32_t>(norm) == std::bit_cast<std::uint32_t>(fix.value);
   const std::uint32_t crc = make_fix(rows_->row(row), norm).crc;
   const bool empty = fix.crc == 0 && fix.value == 0;
   const bool in_fix = (finite && crc == fix.crc) || empty ||

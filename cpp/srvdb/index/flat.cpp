@@ -289,6 +289,7 @@ std::vector<ScoredRow> code_search(const RowsView& rows, const CodesView& codes,
   std::vector<Neighbor> found;
   code_scan(codes, CodeDistance(prepared), within, found);
   std::vector<Row> candidates;
+  candidates.reserve(found.size());
   for (const Neighbor& entry : found) candidates.push_back(entry.row);
   return rescore(rows, metric, query, candidates, k);
 }
