@@ -130,8 +130,8 @@ void PageChecksums::write_noted() {
   // a page was written twice in one transaction.)
   std::ranges::reverse(noted_);
   std::ranges::stable_sort(noted_, {}, &Noted::number);
-  const auto same = std::ranges::unique(noted_, {}, &Noted::number);
-  noted_.erase(same.begin(), same.end());
+  const auto same = [](const Noted& a, const Noted& b) { return a.number == b.number; };
+  noted_.erase(std::unique(noted_.begin(), noted_.end(), same), noted_.end());
   std::array<std::uint32_t, kBlockEntries> block;
   for (std::size_t i = 0; i < noted_.size();) {
     const std::uint64_t first = noted_[i].number;
