@@ -233,7 +233,7 @@ class Core final : public IndexHost {
                              const Manifest& manifest);
   NextGeneration copy_snapshot(const Manifest& snapshot, const std::string& from,
                                std::uint64_t generation);
-  void continue_history(MetaStore& restored, const std::string& name, const std::string& kept);
+  void note_restore(MetaStore& restored, const std::string& name, const std::string& kept);
   void refuse_snapshot_writer() const;
   void schedule_snapshot();
   bool background_snapshot();
@@ -311,7 +311,18 @@ class Core final : public IndexHost {
   void show(const Change& change);
 
   // core_log.cpp
+  using LogVisitor = std::function<bool(Sequence sequence, ByteSpan bytes)>;
+  void each_log_entry(const MetaStore::ReadTxn& store, Sequence after,
+                      const LogVisitor& visit) const;
+  void each_log_entry_back(const MetaStore::ReadTxn& store, const LogVisitor& visit) const;
+  Sequence log_trimmed_before() const;
+  Sequence first_pending_entry() const;
   std::uint64_t count_log_before(Sequence before) const;
+  // Puts the change-log entries above `after` of one store into another; the last one's sequence.
+  static Sequence carry_log(const MetaStore::ReadTxn& from, MetaStore& to, Sequence after,
+                            const std::function<void()>& done);
+  void continue_history(MetaStore::WriteTxn& to, const MetaStore::ReadTxn& present, MetaState state,
+                        LogOperation operation, std::string_view details) const;
 
   // core_expiry.cpp; state_mutex_ is held, but for the first
   void expire_due();

@@ -11,11 +11,9 @@
 #include <cstring>
 #include <utility>
 
-#include "srvdb/base/clock.h"
 #include "srvdb/base/error.h"
 #include "srvdb/base/events.h"
 #include "srvdb/base/planted_bugs.h"
-#include "srvdb/database/change_log.h"
 #include "srvdb/database/core.h"
 #include "srvdb/database/row_chunks.h"
 #include "srvdb/index/row_mapping.h"
@@ -282,24 +280,7 @@ void Core::Compaction::copy_expiry(const MetaStore::ReadTxn& from) {
 
 // Entries above those copied before.
 void Core::Compaction::copy_log(const MetaStore::ReadTxn& from) {
-  std::vector<std::pair<Sequence, ByteSpan>> piece;
-  std::size_t bytes = 0;
-  const auto flush = [&] {
-    next_.meta->update([&](MetaStore::WriteTxn& to) {
-      for (const auto& [sequence, entry] : piece) to.put_log(sequence, entry);
-    });
-    if (!piece.empty()) log_copied_ = piece.back().first;
-    piece.clear();
-    bytes = 0;
-    report();
-  };
-  from.for_each_log(log_copied_, [&](Sequence sequence, ByteSpan entry) {
-    piece.emplace_back(sequence, entry);
-    bytes += entry.size();
-    if (piece.size() >= kPieceEntries || bytes >= kPieceText) flush();
-    return true;
-  });
-  if (!piece.empty()) flush();
+  log_copied_ = carry_log(from, *next_.meta, log_copied_, [&] { report(); });
 }
 
 // ---- codes and graph ---------------------------------------------------------------------------
@@ -389,22 +370,13 @@ void Core::Compaction::bring_over(MetaStore::WriteTxn& to, const MetaStore::Read
 
 void Core::Compaction::put_state(MetaStore::WriteTxn& to, const MetaStore::ReadTxn& from) {
   MetaState state;
-  state.applied_sequence = view_->sequence + 1;
   state.published_rows = next_.rows->rows();
   state.id_bytes = next_.rows->id_bytes();
   state.live_count = view_->live();
-  to.set_state(state);
-  Sequence first = state.applied_sequence;  // of the entries that have not been trimmed
-  from.for_each_log(0, [&](Sequence sequence, ByteSpan) {
-    first = sequence;
-    return false;
-  });
-  to.erase_log_before(first);
   std::string details = "{\"rows\": ";
   details.append(std::to_string(state.published_rows)).append(", \"dropped\": ");
   details.append(std::to_string(view_->rows - state.published_rows)).append("}");
-  to.put_log(state.applied_sequence,
-             as_byte_span(encode_log_entry(now_us(), LogOperation::kCompact, details, {})));
+  core_.continue_history(to, from, state, LogOperation::kCompact, details);
 }
 
 std::vector<Row> Core::touched_rows() const {

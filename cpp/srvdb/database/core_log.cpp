@@ -1,13 +1,17 @@
-// Core: reading the change log.
+// Core: reading the change log, and carrying it into another generation.
 
 #include <algorithm>
 #include <utility>
 
+#include "srvdb/base/clock.h"
 #include "srvdb/base/error.h"
 #include "srvdb/database/core.h"
 
 namespace srvdb {
 namespace {
+
+constexpr std::size_t kPieceEntries = 32u << 10;  // carried in one transaction
+constexpr std::size_t kPieceText = 8u << 20;      // bytes of the same
 
 using PendingLog = std::vector<std::pair<Sequence, std::string_view>>;
 
@@ -21,48 +25,73 @@ std::span<const std::pair<Sequence, std::string_view>> entries_after(const Pendi
 
 }  // namespace
 
-// Store, frozen side, active side: one order of sequences.
+// Entries above `after` that have not been trimmed, in order, until visit() returns false. Store,
+// frozen side and active side hold one order of sequences; what was just checkpointed may be in the
+// store and still frozen. state_mutex_ is held.
+void Core::each_log_entry(const MetaStore::ReadTxn& store, Sequence after,
+                          const LogVisitor& visit) const {
+  const Sequence trimmed = log_trimmed_before();
+  if (trimmed > 0) after = std::max(after, trimmed - 1);
+  const Sequence pending_from = first_pending_entry();
+  bool more = true;
+  store.for_each_log(after, [&](Sequence sequence, ByteSpan bytes) {
+    if (sequence >= pending_from) return false;
+    more = visit(sequence, bytes);
+    return more;
+  });
+  const auto go_on = [&](const PendingLog& log) {
+    for (const auto& [sequence, entry] : entries_after(log, after)) {
+      if (!more) return;
+      more = visit(sequence, as_byte_span(entry));
+    }
+  };
+  if (frozen_) go_on(frozen_->changes.log());
+  go_on(active_.log());
+}
+
+// The same, newest first.
+void Core::each_log_entry_back(const MetaStore::ReadTxn& store, const LogVisitor& visit) const {
+  const Sequence trimmed = log_trimmed_before();
+  const auto go_on = [&](const PendingLog& log) {
+    for (auto entry = log.rbegin(); entry != log.rend() && entry->first >= trimmed; ++entry) {
+      if (!visit(entry->first, as_byte_span(entry->second))) return false;
+    }
+    return true;
+  };
+  if (!go_on(active_.log())) return;
+  if (frozen_ && !go_on(frozen_->changes.log())) return;
+  store.for_each_log_back(first_pending_entry(), [&](Sequence sequence, ByteSpan bytes) {
+    return sequence >= trimmed && visit(sequence, bytes);
+  });
+}
+
+Sequence Core::log_trimmed_before() const {
+  return std::max(active_.log_trimmed_before(),
+                  frozen_ ? frozen_->changes.log_trimmed_before() : 0);
+}
+
+Sequence Core::first_pending_entry() const {
+  if (frozen_ && !frozen_->changes.log().empty()) return frozen_->changes.log().front().first;
+  return active_.log().empty() ? ~Sequence{0} : active_.log().front().first;
+}
+
 std::vector<LogEntry> Core::change_log(const LogQuery& query) const {
   std::vector<LogEntry> out;
   if (query.limit == 0) return out;
   const std::string where = generation_path(view()->generation) + "/metadata.db";
   const std::shared_lock state(state_mutex_);
-  const PendingLog none;
-  const PendingLog& frozen = frozen_ ? frozen_->changes.log() : none;
-  const Sequence trimmed =
-      std::max(active_.log_trimmed_before(), frozen_ ? frozen_->changes.log_trimmed_before() : 0);
-  const Sequence pending_from = !frozen.empty()          ? frozen.front().first
-                                : !active_.log().empty() ? active_.log().front().first
-                                                         : ~Sequence{0};
   // True while more are wanted.
   const auto take = [&](Sequence sequence, ByteSpan bytes) {
-    if (sequence < trimmed) return true;
     if (query.operation && log_entry_operation(bytes, where) != *query.operation) return true;
     out.push_back(decode_log_entry(sequence, bytes, where));
     return out.size() < query.limit;
   };
   with_store([&](const MetaStore::ReadTxn& store) {
     if (query.since) {
-      bool more = true;
-      store.for_each_log(*query.since, [&](Sequence sequence, ByteSpan bytes) {
-        more = sequence < pending_from && take(sequence, bytes);
-        return more;
-      });
-      more = out.size() < query.limit;
-      for (const PendingLog* const log : {&frozen, &active_.log()}) {
-        for (const auto& [sequence, entry] : entries_after(*log, *query.since)) {
-          if (!more) return;
-          more = take(sequence, as_byte_span(entry));
-        }
-      }
-      return;
+      each_log_entry(store, *query.since, take);
+    } else {
+      each_log_entry_back(store, take);
     }
-    for (const PendingLog* const log : {&active_.log(), &frozen}) {
-      for (auto entry = log->rbegin(); entry != log->rend(); ++entry) {
-        if (!take(entry->first, as_byte_span(entry->second))) return;
-      }
-    }
-    store.for_each_log_back(pending_from, take);
   });
   if (!query.since) std::reverse(out.begin(), out.end());
   return out;
@@ -71,45 +100,71 @@ std::vector<LogEntry> Core::change_log(const LogQuery& query) const {
 std::uint64_t Core::count_log_before(Sequence before) const {
   const std::shared_lock state(state_mutex_);
   std::uint64_t count = 0;
-  const Sequence trimmed =
-      std::max(active_.log_trimmed_before(), frozen_ ? frozen_->changes.log_trimmed_before() : 0);
-  const auto look = [&](Sequence sequence, ByteSpan) {
-    if (sequence < before && sequence >= trimmed) ++count;
-    return sequence < before;
-  };
   with_store([&](const MetaStore::ReadTxn& store) {
-    store.for_each_log(0, [&](Sequence sequence, ByteSpan bytes) {
-      const bool pending = frozen_ && !frozen_->changes.log().empty() &&
-                           sequence >= frozen_->changes.log().front().first;
-      return !pending && look(sequence, bytes);  // just checkpointed, and still frozen
+    each_log_entry(store, 0, [&](Sequence sequence, ByteSpan) {
+      if (sequence < before) ++count;
+      return sequence < before;
     });
   });
-  if (frozen_) {
-    for (const auto& [sequence, entry] : frozen_->changes.log()) look(sequence, {});
-  }
-  for (const auto& [sequence, entry] : active_.log()) look(sequence, {});
   return count;
 }
 
 Sequence Core::change_log_at(std::int64_t time_us) const {
   const std::string where = generation_path(view()->generation) + "/metadata.db";
   const std::shared_lock state(state_mutex_);
-  Sequence found = 0;
-  const auto look = [&](Sequence sequence, ByteSpan bytes) {
-    if (log_entry_time(bytes, where) >= time_us) found = sequence;
-    return found == 0;
+  Sequence found = view()->sequence + 1;
+  with_store([&](const MetaStore::ReadTxn& store) {
+    each_log_entry(store, 0, [&](Sequence sequence, ByteSpan bytes) {
+      const bool earlier = log_entry_time(bytes, where) < time_us;
+      if (!earlier) found = sequence;
+      return earlier;
+    });
+  });
+  return found;
+}
+
+// ---- into another generation -------------------------------------------------------------------
+
+// In pieces, each in a transaction of its own; after each of them done() may throw to end it.
+Sequence Core::carry_log(const MetaStore::ReadTxn& from, MetaStore& to, Sequence after,
+                         const std::function<void()>& done) {
+  std::vector<std::pair<Sequence, ByteSpan>> piece;
+  std::size_t bytes = 0;
+  const auto flush = [&] {
+    if (piece.empty()) return;
+    to.update([&](MetaStore::WriteTxn& txn) {
+      for (const auto& [sequence, entry] : piece) txn.put_log(sequence, entry);
+    });
+    after = piece.back().first;
+    piece.clear();
+    bytes = 0;
+    if (done) done();
   };
-  with_store([&](const MetaStore::ReadTxn& store) { store.for_each_log(0, look); });
-  if (found != 0) return found;
-  if (frozen_) {
-    for (const auto& [sequence, entry] : frozen_->changes.log()) {
-      if (!look(sequence, as_byte_span(entry))) return found;
-    }
-  }
-  for (const auto& [sequence, entry] : active_.log()) {
-    if (!look(sequence, as_byte_span(entry))) return found;
-  }
-  return view()->sequence + 1;
+  from.for_each_log(after, [&](Sequence sequence, ByteSpan entry) {
+    piece.emplace_back(sequence, entry);
+    bytes += entry.size();
+    if (piece.size() >= kPieceEntries || bytes >= kPieceText) flush();
+    return true;
+  });
+  flush();
+  return after;
+}
+
+// A state to be switched to goes on with the sequences and the change log of the present one, whose
+// entries it holds already, and has one more, of what made it. Writers stand still.
+void Core::continue_history(MetaStore::WriteTxn& to, const MetaStore::ReadTxn& present,
+                            MetaState state, LogOperation operation,
+                            std::string_view details) const {
+  state.applied_sequence = view()->sequence + 1;
+  Sequence first = state.applied_sequence;  // entries below have been trimmed
+  present.for_each_log(0, [&](Sequence sequence, ByteSpan) {
+    first = sequence;
+    return false;
+  });
+  to.erase_log_before(first);
+  to.put_log(state.applied_sequence,
+             as_byte_span(encode_log_entry(now_us(), operation, details, {})));
+  to.set_state(state);
 }
 
 }  // namespace srvdb

@@ -41,20 +41,6 @@ std::string named(const std::string& name) {
   return out.append(name).append("\"");
 }
 
-// Puts the change-log entries above `after` of one store into another; the last one's sequence.
-Sequence carry_log(MetaStore& from, MetaStore& to, Sequence after) {
-  Sequence last = after;
-  const MetaStore::ReadTxn store = from.read();
-  to.update([&](MetaStore::WriteTxn& txn) {
-    store.for_each_log(after, [&](Sequence sequence, ByteSpan bytes) {
-      txn.put_log(sequence, bytes);
-      last = sequence;
-      return true;
-    });
-  });
-  return last;
-}
-
 // A free name beside the target, for what is not finished.
 std::string partial_path(FileSystem& files, const std::string& target) {
   std::string out = target + ".partial";
@@ -240,13 +226,13 @@ void Core::restore_snapshot(const std::string& name, bool keep_current) {
     files_.sync_dir(path_);
     // Most of the change log before writers have to wait. The snapshot holds what was there then.
     Sequence carried = next.meta->state().applied_sequence;
-    carried = carry_log(*store(), *next.meta, carried);
+    carried = carry_log(store()->read(), *next.meta, carried, nullptr);
     const Standstill standstill(*this);
-    carry_log(*meta_, *next.meta, carried);
+    carry_log(meta_->read(), *next.meta, carried, nullptr);
     if (keep_current) {
       kept = make_snapshot(timed_name("before_restore_", now_us()), true, false, manifest_).name;
     }
-    continue_history(*next.meta, name, kept);
+    note_restore(*next.meta, name, kept);
     switch_generation(standstill, std::move(next));
   } catch (...) {
     if (!failed_) {  // else either generation may be the one that counts
@@ -257,24 +243,14 @@ void Core::restore_snapshot(const std::string& name, bool keep_current) {
   }
 }
 
-// The restored state goes on with the sequences and the change log of the present one, whose
-// entries it holds already, and has one more: that it was restored. Writers stand still.
-void Core::continue_history(MetaStore& restored, const std::string& name, const std::string& kept) {
-  MetaState state = restored.state();
-  state.applied_sequence = view()->sequence + 1;
-  Sequence first = state.applied_sequence;  // entries below were trimmed since the snapshot
-  meta_->read().for_each_log(0, [&](Sequence sequence, ByteSpan) {
-    first = sequence;
-    return false;
-  });
+void Core::note_restore(MetaStore& restored, const std::string& name, const std::string& kept) {
   std::string details = named(name);
   if (!kept.empty()) details.append(", \"kept\": \"").append(kept).append("\"");
   details.append("}");
-  const std::string entry = encode_log_entry(now_us(), LogOperation::kRestoreSnapshot, details, {});
+  const MetaState state = restored.state();
+  const MetaStore::ReadTxn present = meta_->read();
   restored.update([&](MetaStore::WriteTxn& txn) {
-    txn.erase_log_before(first);
-    txn.put_log(state.applied_sequence, as_byte_span(entry));
-    txn.set_state(state);
+    continue_history(txn, present, state, LogOperation::kRestoreSnapshot, details);
   });
 }
 

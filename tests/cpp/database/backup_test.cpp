@@ -15,23 +15,10 @@ constexpr std::size_t kDim = 6;
 
 class BackupTest : public DatabaseTest {
  protected:
-  static OpenOptions small_buffer() {
-    OpenOptions options;
-    options.flush_rows = 16;  // larger batches go straight to the files
-    options.background = false;
-    return options;
-  }
   std::shared_ptr<Database> open_snapshot(const std::string& name) const {
     OpenOptions options;
     options.read_only = true;
     return Database::open(path_ + "/snapshots/" + name, options);
-  }
-  static void run(Operations& operations, Database& db, Model& model, int steps) {
-    for (int i = 0; i < steps; ++i) {
-      const Operation operation = operations.next(model);
-      operation.apply(db);
-      operation.apply(model);
-    }
   }
 };
 

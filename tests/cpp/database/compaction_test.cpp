@@ -51,19 +51,11 @@ TEST_F(CompactionTest, KeepsEverythingElse) {
   auto db = open();
   Operations operations(5, kDim, 40, 300);
   Model model;
-  for (int i = 0; i < 60; ++i) {
-    const Operation operation = operations.next(model);
-    operation.apply(*db);
-    operation.apply(model);
-  }
+  run(operations, *db, model, 60);
   std::vector<LogEntry> log = db->change_log({.limit = 1000, .since = 0});
   db->compact(nullptr, nullptr);
   EXPECT_EQ(difference(*db, model), "");
-  for (int i = 0; i < 20; ++i) {
-    const Operation operation = operations.next(model);
-    operation.apply(*db);
-    operation.apply(model);
-  }
+  run(operations, *db, model, 20);
   EXPECT_EQ(difference(*db, model), "");
   const std::vector<LogEntry> after = db->change_log({.limit = 1000, .since = 0});
   ASSERT_GT(after.size(), log.size());
@@ -122,11 +114,7 @@ TEST_F(CompactionTest, WritesAndSearchesGoOnBesideIt) {
     std::thread compacter([&] {
       while (!done) db->compact(nullptr, nullptr);
     });
-    for (int i = 0; i < 250; ++i) {
-      const Operation operation = operations.next(model);
-      operation.apply(*db);
-      operation.apply(model);
-    }
+    run(operations, *db, model, 250);
     done = true;
     searcher.join();
     compacter.join();

@@ -16,6 +16,13 @@ constexpr std::size_t kGroup = 5;  // records that are always changed together
 
 class ConcurrencyTest : public DatabaseTest {
  protected:
+  static OpenOptions quickly_linked() {
+    OpenOptions options;
+    options.mode = Mode::kHnsw;
+    options.ef_construction = 20;
+    options.flush_rows = 64;
+    return options;
+  }
   // Replaces group g of "g<g>-<i>": all its rows point the same way, and its metadata say the
   // round.
   static void put_group(Database& db, std::size_t g, std::size_t round) {
@@ -41,11 +48,9 @@ class ConcurrencyTest : public DatabaseTest {
 TEST_F(ConcurrencyTest, SearchesWritesCheckpointsAndLinkingGoTogether) {
   for (const Durability durability : {Durability::kOs, Durability::kDisk, Durability::kMemory}) {
     path_ = root_ + "/" + durability_name(durability);
-    OpenOptions options;
-    options.mode = durability == Durability::kDisk ? Mode::kSq8 : Mode::kHnsw;
-    options.ef_construction = 20;
+    OpenOptions options = quickly_linked();
+    if (durability == Durability::kDisk) options.mode = Mode::kSq8;
     options.durability = durability;
-    options.flush_rows = 64;
     const auto db = open(options);
     fill(*db, 4200, kDim);
     constexpr std::size_t kGroups = 8;
@@ -106,11 +111,7 @@ TEST_F(ConcurrencyTest, SearchesWritesCheckpointsAndLinkingGoTogether) {
 
 // One group is changed by every verb; the others never are, whatever goes on around them.
 TEST_F(ConcurrencyTest, CompactionSnapshotsReadersAndEveryVerbGoTogether) {
-  OpenOptions options;
-  options.mode = Mode::kHnsw;
-  options.ef_construction = 20;
-  options.flush_rows = 64;
-  const auto db = open(options);
+  const auto db = open(quickly_linked());
   constexpr std::size_t kStill = 200;
   fill(*db, kStill, kDim, 0, "s");
   const std::vector<float> rows = random_rows(200, kDim, 3);
@@ -178,11 +179,7 @@ TEST_F(ConcurrencyTest, CompactionSnapshotsReadersAndEveryVerbGoTogether) {
 }
 
 TEST_F(ConcurrencyTest, RestoringASnapshotGoesTogetherWithSearchesAndWrites) {
-  OpenOptions options;
-  options.mode = Mode::kHnsw;
-  options.ef_construction = 20;
-  options.flush_rows = 64;
-  const auto db = open(options);
+  const auto db = open(quickly_linked());
   constexpr std::size_t kStill = 200;
   fill(*db, kStill, kDim, 0, "s");
   db->create_snapshot("start");

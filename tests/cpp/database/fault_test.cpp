@@ -152,8 +152,6 @@ TEST_F(FaultTest, AtDiskEveryAcknowledgedBatchOutlivesLossOfPower) {
       Model model;
       for (std::uint32_t step = 0; step < 30; ++step) {
         const Operation operation = operations.next(model);
-        // Here metadata.db is a real file at a fixed place.
-        if (operation.kind == Operation::Kind::kCompact) continue;
         operation.apply(*db);
         operation.apply(model);
         using Keep = testing::SimulatedFiles::Keep;

@@ -68,6 +68,12 @@ class DatabaseTest : public ::testing::Test {
   std::shared_ptr<Database> open(OpenOptions options = {}) {
     return Database::open(path_, options);
   }
+  static OpenOptions small_buffer() {
+    OpenOptions options;
+    options.flush_rows = 16;  // larger batches go straight to the files
+    options.background = false;
+    return options;
+  }
   // What kill -9 would leave of the open database: a copy of its files at this moment.
   std::string crash_copy(const std::string& name) {
     const std::string to = std::filesystem::path(root_) / name;

@@ -217,4 +217,13 @@ class Operations {
   std::size_t next_id_ = 0;
 };
 
+// So many operations, on the database and on the model.
+inline void run(Operations& operations, Database& db, Model& model, int steps) {
+  for (int i = 0; i < steps; ++i) {
+    const Operation operation = operations.next(model);
+    operation.apply(db);
+    operation.apply(model);
+  }
+}
+
 }  // namespace srvdb

@@ -18,12 +18,6 @@ constexpr std::size_t kDim = 6;
 
 class RecoveryTest : public DatabaseTest {
  protected:
-  static OpenOptions small_buffer() {
-    OpenOptions options;
-    options.flush_rows = 16;  // larger batches go straight to the files
-    options.background = false;
-    return options;
-  }
   static std::string newest_segment(const std::string& database) {
     std::string last;
     for (const auto& entry : fs::directory_iterator(database + "/wal")) {

@@ -26,12 +26,6 @@ constexpr std::size_t kDim = 6;
 
 class SnapshotTest : public DatabaseTest {
  protected:
-  static OpenOptions small_buffer() {
-    OpenOptions options;
-    options.flush_rows = 16;  // larger batches go straight to the files
-    options.background = false;
-    return options;
-  }
   std::string snapshot_path(const std::string& name) const { return path_ + "/snapshots/" + name; }
   static std::shared_ptr<Database> open_read_only(const std::string& path) {
     OpenOptions options;
@@ -41,13 +35,6 @@ class SnapshotTest : public DatabaseTest {
   // How the snapshot differs from the model.
   std::string snapshot_difference(const std::string& name, const Model& model) {
     return difference(*open_read_only(snapshot_path(name)), model);
-  }
-  static void run(Operations& operations, Database& db, Model& model, int steps) {
-    for (int i = 0; i < steps; ++i) {
-      const Operation operation = operations.next(model);
-      operation.apply(db);
-      operation.apply(model);
-    }
   }
   // Bytes on disk below a directory, a file with many names once; graph files apart.
   static std::uint64_t unique_bytes(const std::string& directory) {
