@@ -2,9 +2,9 @@
 
 A `.npz` set is a folder `<name>/data.npz` with `base`, `queries`, `gt` (row numbers of the exact
 top 100) and a `meta.json` that names the metric. The data directory is `$SRVDB_DATA`, by default
-`../shared/data`, beside the repository. A name may be a short one ("mnist") and may carry a
-variant: "words:ip" (its inner-product ground truth), "notes:ood" (queries from outside the
-collection).
+`../shared/data`, beside the repository; `made_sets.py` makes two more. A name may be a short one
+("mnist") and may carry a variant: "words:ip" (its inner-product ground truth), "notes:ood"
+(queries from outside the collection).
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from benchmarks import made_sets
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
@@ -111,6 +113,8 @@ def load(name: str) -> VectorSet:
     name, _, variant = name.partition(":")
     name = ALIASES.get(name, name)
     path = Path(name)
+    if name in made_sets.MAKERS:
+        path = made_sets.path_of(name, data_directory())
     if path.suffix not in (".npz", ".hdf5", ".h5"):
         path = data_directory() / name / "data.npz"
         if not path.exists() and (data_directory() / f"{name}.hdf5").exists():
