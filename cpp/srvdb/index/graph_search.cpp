@@ -32,6 +32,7 @@ class Walk {
         pool_(scratch, options),
         budget_(options.budget) {
     scratch_.visited.clear(options.ef * kVisitedPerEf + 512);
+    if (options.barred != kNoRow) scratch_.visited.insert(options.barred);
     const std::size_t batch = std::max<std::size_t>(graph.params().bound(), kMaxEntries);
     if (scratch_.ids.size() < batch) scratch_.ids.resize(batch);
     if (scratch_.keys.size() < batch) scratch_.keys.resize(batch);
@@ -65,7 +66,7 @@ class Walk {
       if (i < kSeeds || keys[i] < seed_keys_[seeds_ - 1]) seed(i);
     }
     for (std::size_t s = 0; s < seeds_; ++s) {
-      scratch_.visited.insert(seed_rows_[s]);
+      if (!scratch_.visited.insert(seed_rows_[s])) continue;  // the barred one
       pool_.insert(seed_keys_[s], seed_rows_[s]);
     }
   }
@@ -205,7 +206,8 @@ GraphResult graph_search(const Graph& graph, const RowsView& rows, const CodesVi
                              .excluded = excluded != 0 ? options.excluded : nullptr,
                              .wanted = plan.wanted,
                              .spare = plan.spare,
-                             .budget = plan.budget},
+                             .budget = plan.budget,
+                             .barred = options.barred},
                             found);
     if (result.end == WalkEnd::kDamaged) return result;
     complete = result.end == WalkEnd::kComplete &&

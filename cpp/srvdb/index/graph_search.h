@@ -39,6 +39,7 @@ struct WalkOptions {
   std::size_t wanted = 0;
   std::size_t spare = 0;
   std::size_t budget = static_cast<std::size_t>(-1);  // rows to be seen, about, before giving up
+  Row barred = kNoRow;  // as if it were not there: neither returned nor walked through
 };
 
 // Fills `out` with at most ef rows, best first, equal keys by lower row, all below
@@ -51,6 +52,9 @@ struct GraphSearchOptions {
   std::size_t ef = 100;                 // raised to k where lower
   Row limit = kNoRow;                   // rows at or above it are ignored
   const RowBitmap* excluded = nullptr;  // never returned
+  // Treated as if it were not there; for measuring with a row as the query (it may be a hit of a
+  // scan, of which the caller takes it out).
+  Row barred = kNoRow;
   Interrupt* interrupt = nullptr;
 };
 

@@ -70,6 +70,19 @@ TEST(Graph, SmallGraphsFindEveryRow) {
   EXPECT_TRUE(empty.search(empty.rows.at(0), {.k = 3}).rows.empty());
 }
 
+TEST(Graph, ABarredRowIsNeitherReturnedNorWalkedThrough) {
+  const std::size_t dim = 12;
+  const TestGraph data(clustered(4000, dim, 1, 1, 8), dim, Metric::kL2);
+  for (Row r = 0; r < 4000; r += 100) {
+    const auto all = data.search(data.rows.at(r), {.k = 11, .ef = 100}).rows;
+    ASSERT_EQ(all.front().row, r);
+    const auto others = data.search(data.rows.at(r), {.k = 10, .ef = 100, .barred = r}).rows;
+    for (const ScoredRow& hit : others) EXPECT_NE(hit.row, r);
+    EXPECT_EQ(others.size(), 10u);
+    EXPECT_EQ(others.front(), all[1]);
+  }
+}
+
 TEST(Graph, OneInputGivesOneGraphAtAnyNumberOfThreads) {
   const std::size_t dim = 20;
   for (const Metric metric : kMetrics) {
