@@ -14,9 +14,13 @@ from pathlib import Path
 
 from benchmarks import datasets, recall
 from benchmarks.datasets import VectorSet
-from benchmarks.peers.graph import GraphIndex, Hnswlib, from_spec
+from benchmarks.frontier import interpolate
+from benchmarks.peers import srvdb_store
+from benchmarks.peers.graph import GraphIndex, Shape, row_numbers
+from benchmarks.peers.hnswlib_graph import Hnswlib
+from benchmarks.peers.registry import from_spec
 from benchmarks.report import Measure, Report, arguments, with_interval
-from benchmarks.timing import Samples, interleave, interpolate, pinned
+from benchmarks.timing import Samples, interleave, pinned
 
 # Recalls this close are the same; far below what a different effort changes.
 SAME_RECALL = 0.001
@@ -24,9 +28,10 @@ MUST_SET = "sift-photos-957k"
 
 
 def recall_of(index: GraphIndex, data: VectorSet, path: Path, k: int, effort: int) -> float:
-    index.open(data, path)
+    index.names = srvdb_store.row_ids(len(data.base))
+    index.open(Shape.of(data), path)
     search = index.searcher(k, effort)
-    answers = [index.row_numbers(search(query)) for query in data.queries]
+    answers = [row_numbers(search(query)) for query in data.queries]
     index.close()
     return recall.recall_at(data, recall.row_matrix(answers, k), k)
 

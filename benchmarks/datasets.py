@@ -61,6 +61,13 @@ class VectorSet:
     def dim(self) -> int:
         return int(self.base.shape[1])
 
+    @property
+    def bytes_only(self) -> bool:
+        """Whether every coordinate of the rows is an integer from 0 to 255."""
+        step = max(1, len(self.base) // 10_000)
+        some = self.base[::step]
+        return bool(some.min() >= 0 and some.max() <= 255 and (some == np.round(some)).all())
+
     def head(self, rows: int | None = None, queries: int | None = None) -> VectorSet:
         """The first rows and queries; the ground truth stays only where all rows stay."""
         rows = min(rows or len(self.base), len(self.base))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks import datasets, recall
-from benchmarks.peers.graph import build_or_reuse, from_spec
+from benchmarks.peers.graph import row_numbers
+from benchmarks.peers.registry import build_or_reuse, from_spec
 from benchmarks.report import Measure, Report, arguments
 
 FLOORS = {
@@ -29,7 +30,7 @@ def main() -> Path:
         index = from_spec(options.srvdb)
         built = build_or_reuse(index, data, options.cache, rebuild=options.rebuild)
         search = index.searcher(options.k, options.ef)
-        answers = [index.row_numbers(search(query)) for query in data.queries]
+        answers = [row_numbers(search(query)) for query in data.queries]
         index.close()
         got = recall.recall_at(data, recall.row_matrix(answers, options.k), options.k)
         floor = FLOORS.get(data.name) if (options.k, options.ef) == (10, 100) else None

@@ -17,7 +17,10 @@ from typing import Any
 from benchmarks.timing import MIN_ROUNDS, Samples
 
 HERE = Path(__file__).resolve().parent
-PEERS = ("hnswlib", "faiss-cpu", "zvec", "lancedb")
+PEERS = (
+    *("hnswlib", "faiss-cpu", "usearch", "scalable-vs", "pyvsag", "zvec", "rabitqlib", "voyager"),
+    *("ngt", "lancedb"),
+)
 
 
 @dataclass

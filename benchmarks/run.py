@@ -48,7 +48,10 @@ QUICK: dict[str, list[str]] = {
         *["--rows", "20000", "--burst", "2000", "--synced", "20", "--rounds", "3"],
         *["--base-rows", "20000", "--full-buffer", "2000", "--most-log", "20000"],
     ],
-    "qps": ["--sets", "sift-5k", "words", "--rounds", "3", "--queries", "100"],
+    "qps": [
+        *["--sets", "sift-5k", "words", "--rounds", "3", "--queries", "100"],
+        *["--settings", "first", "--modes", "one"],
+    ],
     "build": ["--sets", "sift-5k"],
     "maintenance": ["--rows", "20000", "--rounds", "2"],
 }

@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 MIN_ROUNDS = 7
 
@@ -56,11 +57,11 @@ class Samples:
         return Samples(tuple(a / b for a, b in zip(self.values, other.values, strict=True)))
 
 
-def seconds(action: Callable[[], object]) -> float:
+def seconds(action: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
     """How long one call took."""
-    start = time.perf_counter()
+    start = clock()
     action()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def interleave(
@@ -77,9 +78,26 @@ def interleave(
     return {name: Samples(tuple(values)) for name, values in taken.items()}
 
 
+def verdict(ratio: Samples) -> str:
+    """What a ratio of rates says: "faster", "slower", or "tie" where its interval holds 1."""
+    low, high = ratio.interval
+    if low > 1:
+        return "faster"
+    return "slower" if high < 1 else "tie"
+
+
+def _tie_to(processors: set[int]) -> None:
+    """Tie every thread of this process, and those they start."""
+    tasks = Path("/proc/self/task")
+    threads = [int(task.name) for task in tasks.iterdir()] if tasks.exists() else [0]
+    for thread in threads:
+        with suppress(ProcessLookupError):  # it has ended meanwhile
+            os.sched_setaffinity(thread, processors)
+
+
 @contextmanager
 def pinned(threads: int = 1) -> Iterator[list[int]]:
-    """Tie this process, and the threads it starts meanwhile, to as many processors.
+    """Tie this process, with all its threads and those it starts meanwhile, to as many processors.
 
     The last ones are taken: interrupts mostly go to the first.
     """
@@ -88,28 +106,8 @@ def pinned(threads: int = 1) -> Iterator[list[int]]:
         return
     allowed = os.sched_getaffinity(0)
     chosen = sorted(allowed)[-threads:]
-    os.sched_setaffinity(0, chosen)
+    _tie_to(set(chosen))
     try:
         yield chosen
     finally:
-        os.sched_setaffinity(0, allowed)
-
-
-def interpolate(points: Sequence[tuple[float, float]], target: float) -> float | None:
-    """The rate at a target recall from `(recall, rate)` points; its logarithm is taken as linear.
-
-    Only points on the Pareto front count. None when the target lies beyond the best recall; when
-    every point is above the target the rate of the fastest is returned, which understates.
-    """
-    front: list[tuple[float, float]] = []
-    for recall, rate in sorted(points, key=lambda point: (-point[1], -point[0])):
-        if not front or recall > front[-1][0]:
-            front.append((recall, rate))
-    above = next((i for i, (recall, _) in enumerate(front) if recall >= target), None)
-    if above is None:
-        return None
-    if above == 0:
-        return front[0][1]
-    (low, fast), (high, slow) = front[above - 1], front[above]
-    share = (target - low) / (high - low)
-    return math.exp(math.log(fast) + share * (math.log(slow) - math.log(fast)))
+        _tie_to(allowed)

@@ -1,1 +1,1 @@
-"""Libraries behind two small interfaces: graph indexes (`graph.py`) and stores (`stores.py`)."""
+"""Other libraries, behind two interfaces: graph indexes (`graph.py`), stores (`stores.py`)."""

@@ -45,7 +45,7 @@ def zvec_add(directory: Path, records: Records) -> float:
     """zvec with a flat index, its quickest way in: inserts of 1,000 documents, then a flush."""
     import zvec
 
-    _zvec_start(zvec)
+    zvec_start(zvec)
     kinds = {int: zvec.DataType.INT64, float: zvec.DataType.DOUBLE, str: zvec.DataType.STRING}
     first = records.metadata[0] if records.metadata else {}
     fields = [zvec.FieldSchema(name, kinds[type(value)]) for name, value in first.items()]
@@ -76,11 +76,12 @@ def zvec_add(directory: Path, records: Records) -> float:
 _zvec_started = False
 
 
-def _zvec_start(zvec: Any) -> None:
+def zvec_start(zvec: Any, threads: int | None = None) -> None:
     """zvec wants to be set up once a process; its log is kept quiet."""
     global _zvec_started
     if not _zvec_started:
-        zvec.init(log_type=zvec.LogType.CONSOLE, log_level=zvec.LogLevel.ERROR)
+        quiet = {"log_type": zvec.LogType.CONSOLE, "log_level": zvec.LogLevel.ERROR}
+        zvec.init(**quiet, query_threads=threads, optimize_threads=threads)
         _zvec_started = True
 
 

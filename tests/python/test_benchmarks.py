@@ -111,13 +111,6 @@ def test_reads_ann_benchmarks_files(tmp_path):
     assert data.truth.tolist() == [[0, 1], [1, 0]]
 
 
-def test_interpolates_on_the_pareto_front_only():
-    # The point (0.92, 50) is slower and worse than (0.94, 100), so it must not bend the line.
-    points = [(0.90, 400.0), (0.94, 100.0), (0.92, 50.0), (0.96, 25.0)]
-    assert timing.interpolate(points, 0.95) == pytest.approx(50.0)
-    assert timing.interpolate(points, 0.97) is None
-
-
 def test_subjects_take_turns_and_the_warm_up_is_not_counted():
     order = []
     subjects = {name: lambda name=name: order.append(name) or float(len(order)) for name in "ab"}
@@ -188,12 +181,17 @@ def test_exact_speed_runs(data_directory, tmp_path):
     assert all(measure["reached"] is None for measure in record["measures"])
 
 
-def test_qps_runs(data_directory, tmp_path):
-    small = ["--sets", "tiny", "--rounds", "2", "--queries", "10"]
-    record = run_measure("qps", data_directory, tmp_path, *small)
-    assert record["measures"]
-    wanted = "python -m benchmarks.qps --sets tiny --rounds 2 --queries 10"
+def test_qps_runs_and_reuses_what_it_measured(data_directory, tmp_path):
+    small = ["--sets", "tiny", "--rounds", "2", "--queries", "10", "--peers", "hnswlib"]
+    for _ in range(2):
+        record = run_measure("qps", data_directory, tmp_path, *small)
+        assert record["measures"] or "hnswlib is not installed" in record["skipped"][0]
+    wanted = "python -m benchmarks.qps --sets tiny --rounds 2 --queries 10 --peers hnswlib"
     assert record["command"] == wanted
+    text = (tmp_path / "results" / "qps.md").read_text()
+    assert "| `srvdb` |" in text
+    kept = list((tmp_path / "cache" / "measured").glob("*srvdb*-sweep-*.json"))
+    assert len(kept) == 1
 
 
 def test_build_runs(data_directory, tmp_path):

@@ -1,0 +1,47 @@
+"""Recall against queries a second, a curve for each library: its Pareto front over all settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks import frontier
+from benchmarks.peers.measure import SetResult, by_library
+
+LOWEST_RECALL = 0.8
+
+
+def draw(result: SetResult, path: Path, command: str) -> bool:
+    """Write an SVG (or what the ending of `path` says); False where matplotlib is missing."""
+    try:
+        import matplotlib
+    except ImportError:
+        return False
+    matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = "srvdb"  # the same figures give the same bytes
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
+    for number, (library, curves) in enumerate(by_library(result.curves).items()):
+        points = [point for curve in curves for point in curve.reported()]
+        front = [p for p in frontier.pareto_front(points) if p[0] >= LOWEST_RECALL]
+        if front:
+            ours = library == "srvdb"
+            axes.plot(
+                [recall for recall, _ in front],
+                [rate for _, rate in front],
+                marker="o" if ours else ".",
+                linewidth=2.5 if ours else 1.2,
+                color="black" if ours else f"C{number - 1}",
+                label=library,
+            )
+    axes.set_yscale("log")
+    axes.set_xlabel("recall@10")
+    axes.set_ylabel("queries a second, one by one, one thread")
+    axes.set_title(f"{result.name}, {result.rows:,} × {result.dim}, {result.metric}")
+    axes.grid(visible=True, which="both", alpha=0.3)
+    if axes.has_data():
+        axes.legend(fontsize="small")
+    figure.text(0.01, -0.03, f"$ {command}".replace("$", r"\$"), fontsize=5, family="monospace")
+    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+    pyplot.close(figure)
+    return True
