@@ -5,8 +5,12 @@
 //
 // DIR holds raw little-endian arrays: base.f32 (n × dim), queries.f32, gtd.f32 (the distances of
 // the true neighbours, g for each query, ascending) and meta.txt: "n dim n_queries metric g".
-// Distances are Euclidean under l2, 1 - cosine under cosine, minus the product under ip. Names: m,
-// efc (ef_construction), threads (of the build), reps, nq (queries used), k.
+// Distances are squared Euclidean under l2, 1 - cosine under cosine, minus the product under ip.
+// Names: m, efc (ef_construction), threads (of the build), reps, nq (queries used), k, ef (only
+// this one).
+//
+// The graph is kept as DIR/m<m>-efc<efc>.graph, and read from there the next time: remove it after
+// a change to how graphs are built. It is walked as the mapped image that users have.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -15,10 +19,12 @@
 #include <ctime>
 #include <fstream>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "srvdb/index/graph_build.h"
+#include "srvdb/index/graph_file.h"
 #include "srvdb/index/graph_search.h"
 #include "srvdb/index/segment_memory.h"
 
@@ -93,13 +99,61 @@ struct Coded {
   RowsView rows;
 };
 
-double distance_of(Metric metric, double score) {
-  return metric == Metric::kL2 ? std::sqrt(-score) : score_to_distance(metric, score);
+// The image of a graph, in memory of huge pages.
+struct Image {
+  SegmentMemory memory;
+  std::size_t bytes = 0;
+  std::unique_ptr<Graph> graph;
+};
+
+bool load_graph(const std::string& path, Image& image) {
+  std::ifstream file(path, std::ios::binary | std::ios::ate);
+  if (!file) return false;
+  image.bytes = static_cast<std::size_t>(file.tellg());
+  image.memory = SegmentMemory(image.bytes);
+  file.seekg(0);
+  file.read(static_cast<char*>(image.memory.data()), static_cast<std::streamsize>(image.bytes));
+  image.graph =
+      open_graph_image({static_cast<const std::uint8_t*>(image.memory.data()), image.bytes}, path);
+  return true;
+}
+
+void build_graph(const Data& data, const Coded& coded, const GraphParams& params,
+                 std::size_t threads, const std::string& path) {
+  Graph graph(params);
+  GraphBuilder builder(graph);
+  const auto start = std::chrono::steady_clock::now();
+  builder.link(coded.codes, coded.quantizer,
+               {.last = coded.codes.rows, .partial = true, .threads = threads});
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+  std::printf("%s: %zu rows linked in %.2f s on %zu threads\n", data.name.c_str(), data.n,
+              took.count(), threads);
+  std::ofstream file(path, std::ios::binary);
+  write_graph_image(graph, 0, nullptr, [&](ByteSpan piece) {
+    file.write(reinterpret_cast<const char*>(piece.data()),
+               static_cast<std::streamsize>(piece.size()));
+  });
+}
+
+// What a walk does, on average: rows seen and rows expanded.
+void print_counts(const Data& data, const Coded& coded, const Graph& graph, std::size_t ef,
+                  std::size_t queries) {
+  CodeQuery prepared;
+  std::vector<Neighbor> found;
+  WalkCounts counts;
+  for (std::size_t q = 0; q < queries; ++q) {
+    coded.quantizer.prepare(data.queries.data() + q * data.dim, prepared);
+    graph_walk(graph, coded.codes, CodeDistance(prepared), {.ef = ef, .counts = &counts}, found);
+  }
+  std::printf("  seen %.0f  expanded %.1f\n",
+              static_cast<double>(counts.seen) / static_cast<double>(queries),
+              static_cast<double>(counts.expanded) / static_cast<double>(queries));
 }
 
 void sweep(const Data& data, const Coded& coded, const Graph& graph, std::size_t k,
-           std::size_t queries, int reps) {
+           std::size_t queries, int reps, std::size_t only) {
   for (const std::size_t ef : {10, 15, 20, 25, 30, 40, 50, 60, 80, 100, 150, 200, 300}) {
+    if (only != 0 && ef != only) continue;
     double best = 1e9;
     std::size_t right = 0;
     for (int rep = 0; rep < reps; ++rep) {
@@ -111,14 +165,15 @@ void sweep(const Data& data, const Coded& coded, const Graph& graph, std::size_t
         const double truth = data.truth[q * data.truths + k - 1];
         const double limit = truth + 1e-5 * std::abs(truth) + 1e-6;
         for (const ScoredRow& hit : result.rows) {
-          right += distance_of(data.metric, hit.score) <= limit ? 1u : 0u;
+          right += score_to_distance(data.metric, hit.score) <= limit ? 1u : 0u;
         }
       }
       best = std::min(best, seconds_of_this_thread() - start);
     }
     const double recall = static_cast<double>(right) / static_cast<double>(queries * k);
-    std::printf("  ef %4zu  recall %.4f  queries/s %.0f\n", ef, recall,
+    std::printf("  ef %4zu  recall %.4f  queries/s %.0f", ef, recall,
                 static_cast<double>(queries) / best);
+    print_counts(data, coded, graph, ef, queries);
     std::fflush(stdout);
     if (recall > 0.998) break;
   }
@@ -128,11 +183,11 @@ void sweep(const Data& data, const Coded& coded, const Graph& graph, std::size_t
 
 int main(int argc, char** argv) {
   if (argc < 2) {
-    std::fprintf(stderr, "usage: %s DIR [m= efc= threads= reps= nq= k=]\n", argv[0]);
+    std::fprintf(stderr, "usage: %s DIR [m= efc= threads= reps= nq= k= ef=]\n", argv[0]);
     return 2;
   }
-  std::map<std::string, std::size_t> options{{"m", 16},   {"efc", 200}, {"threads", 2},
-                                             {"reps", 3}, {"nq", 2000}, {"k", 10}};
+  std::map<std::string, std::size_t> options{
+      {"m", 16}, {"efc", 200}, {"threads", 2}, {"reps", 3}, {"nq", 2000}, {"k", 10}, {"ef", 0}};
   for (int i = 2; i < argc; ++i) {
     const std::string text = argv[i];
     const std::size_t equals = text.find('=');
@@ -144,17 +199,17 @@ int main(int argc, char** argv) {
   }
   const Data data(argv[1]);
   const Coded coded(data);
-  Graph graph({.m = static_cast<std::uint32_t>(options["m"]),
-               .ef_construction = static_cast<std::uint32_t>(options["efc"]),
-               .metric = data.metric});
-  GraphBuilder builder(graph);
-  const auto start = std::chrono::steady_clock::now();
-  builder.link(coded.codes, coded.quantizer,
-               {.last = coded.codes.rows, .partial = true, .threads = options["threads"]});
-  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-  std::printf("%s: %zu rows linked in %.2f s on %zu threads\n", data.name.c_str(), data.n,
-              took.count(), options["threads"]);
-  sweep(data, coded, graph, options["k"], std::min(options["nq"], data.n_queries),
-        static_cast<int>(options["reps"]));
+  const GraphParams params{.m = static_cast<std::uint32_t>(options["m"]),
+                           .ef_construction = static_cast<std::uint32_t>(options["efc"]),
+                           .metric = data.metric};
+  const std::string path = data.name + "/m" + std::to_string(params.m) + "-efc" +
+                           std::to_string(params.ef_construction) + ".graph";
+  Image image;
+  if (!load_graph(path, image)) {
+    build_graph(data, coded, params, options["threads"], path);
+    if (!load_graph(path, image)) return 2;
+  }
+  sweep(data, coded, *image.graph, options["k"], std::min(options["nq"], data.n_queries),
+        static_cast<int>(options["reps"]), options["ef"]);
   return 0;
 }

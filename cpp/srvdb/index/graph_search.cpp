@@ -10,8 +10,6 @@
 namespace srvdb {
 namespace {
 
-constexpr std::size_t kVisitedPerEf = 16;  // rows seen by a walk for each place of its pool, about
-
 void prefetch_lines(const void* at, std::size_t bytes) noexcept {
   for (std::size_t i = 0; i < bytes; i += 64) __builtin_prefetch(static_cast<const char*>(at) + i);
 }
@@ -28,22 +26,45 @@ class Walk {
         limit_(limit),
         linked_(graph.mapped() ? graph.linked() : kMaxGraphRows),
         node_bytes_(graph.params().node_bytes()),
-        scratch_(scratch),
+        visited_(scratch.visited),
+        fresh_(scratch.fresh),
         pool_(scratch, options),
-        budget_(options.budget) {
-    scratch_.visited.clear(options.ef * kVisitedPerEf + 512);
-    if (options.barred != kNoRow) scratch_.visited.insert(options.barred);
-    const std::size_t batch = std::max<std::size_t>(graph.params().bound(), kMaxEntries);
-    if (scratch_.ids.size() < batch) scratch_.ids.resize(batch);
-    if (scratch_.keys.size() < batch) scratch_.keys.resize(batch);
+        budget_(options.budget),
+        counts_(options.counts) {
+    visited_.clear(limit);
+    step_ = std::max<std::size_t>(graph.params().bound(), kMaxEntries + 1);
+    if (fresh_.size() < step_ + 16) fresh_.resize(step_ + 16);
+    visited_.reserve(step_);
+    if (options.barred < limit) visited_.insert(options.barred);
   }
 
+  // Expands the best candidate until there is none. Beyond the first few, while a row's neighbours
+  // are on their way from memory, the row after it is chosen and its neighbours are asked for: so
+  // the choice is made without knowing what the row before has found. That costs half a percent
+  // more rows (at the beginning, when every row leads to better ones, it would cost more).
   WalkEnd run(std::vector<Neighbor>& out) {
     enter();
     Row row = 0;
-    while (pool_.next(row)) {
-      if (!expand(row)) return WalkEnd::kDamaged;
-      if (scratch_.visited.size() > budget_) return WalkEnd::kOverBudget;
+    std::size_t expanded = 0;
+    std::size_t first = visited_.size();  // rows from here on are still to be measured
+    for (;;) {
+      const std::size_t asked = visited_.size();
+      if (pool_.next(row)) {
+        if (!gather(row)) return WalkEnd::kDamaged;
+        ++expanded;
+      } else if (first == asked) {
+        break;
+      }
+      prefetch_next();
+      const std::size_t last = Pool::kPatient && expanded > kStrict ? asked : visited_.size();
+      measure(first, last);
+      first = last;
+      prefetch_next();
+      if (visited_.size() > budget_) return WalkEnd::kOverBudget;
+    }
+    if (counts_ != nullptr) {
+      counts_->seen += visited_.size();
+      counts_->expanded += expanded;
     }
     for (const std::uint64_t entry : pool_.finish()) {
       out.push_back({pool_entry::key(entry), pool_entry::row(entry)});
@@ -52,76 +73,60 @@ class Walk {
   }
 
  private:
-  static constexpr std::size_t kSeeds = 8;
-  static constexpr std::size_t kFirstBytes = 256;  // of a code, asked for as soon as it is known
+  // Rows expanded in strict order; see run().
+  static constexpr std::size_t kStrict = 5;
 
   // Starts from the best of the entry table: rows evenly spaced over [0, limit).
   void enter() {
     const std::size_t n = entry_count(limit_);
-    Row* const ids = scratch_.ids.data();
-    for (std::size_t i = 0; i < n; ++i) ids[i] = entry_row(limit_, n, i);
-    measure(n);
-    std::int32_t* const keys = scratch_.keys.data();
-    for (std::size_t i = 0; i < n; ++i) {
-      if (i < kSeeds || keys[i] < seed_keys_[seeds_ - 1]) seed(i);
-    }
-    for (std::size_t s = 0; s < seeds_; ++s) {
-      if (!scratch_.visited.insert(seed_rows_[s])) continue;  // the barred one
-      pool_.insert(seed_keys_[s], seed_rows_[s]);
-    }
-  }
-  void seed(std::size_t i) noexcept {
-    const std::int32_t key = scratch_.keys[i];
-    std::size_t at = seeds_ < kSeeds ? seeds_++ : kSeeds - 1;
-    for (; at > 0 && seed_keys_[at - 1] > key; --at) {
-      seed_keys_[at] = seed_keys_[at - 1];
-      seed_rows_[at] = seed_rows_[at - 1];
-    }
-    seed_keys_[at] = key;
-    seed_rows_[at] = scratch_.ids[i];
+    const std::size_t first = visited_.size();
+    for (std::size_t i = 0; i < n; ++i) visited_.insert(entry_row(limit_, n, i));
+    measure(first, visited_.size());
   }
 
-  // Looks at every neighbour of a row. False when the node is damaged.
-  bool expand(Row row) {
+  // Takes note of the neighbours of a row that have not been seen, and asks for their codes. False
+  // when the node is damaged.
+  bool gather(Row row) {
     const std::uint32_t* const node = graph_.node(row);
     if (!graph_.sound(row, node)) return false;
     const std::uint32_t degree = graph_.degree(node);
-    Row* const ids = scratch_.ids.data();
-    VisitedSet& visited = scratch_.visited;
-    const std::uint8_t* const base = codes_.base;
-    const std::size_t stride = codes_.stride;
-    const std::size_t ahead = std::min(stride, kFirstBytes);
+    visited_.reserve(step_);
+    VisitedSet& visited = visited_;
     const Row limit = limit_;
-    std::size_t n = 0;
+    const std::size_t first = visited.size();
     for (std::uint32_t i = 0; i < degree; ++i) {
       const Row id = Graph::load_word(node + 2 + i);
-      if (id >= limit) {
+      if (id >= limit) [[unlikely]] {
         if (id >= linked_) return false;
         continue;
       }
-      if (!visited.insert(id)) continue;
-      prefetch_lines(base + std::size_t{id} * stride, ahead);
-      ids[n++] = id;
+      visited.insert(id);
     }
-    Row next = 0;
-    if (pool_.peek(next)) prefetch_lines(graph_.node(next), node_bytes_);
-    measure(n);
-    const std::int32_t* const keys = scratch_.keys.data();
-    for (std::size_t i = 0; i < n; ++i) {
-      if (keys[i] >= pool_.threshold()) continue;
-      // A new best candidate is the next to be expanded, unless one more beats it.
-      if (pool_.insert(keys[i], ids[i])) prefetch_lines(graph_.node(ids[i]), node_bytes_);
+    const std::uint8_t* const base = codes_.base;
+    const std::size_t stride = codes_.stride;
+    const std::size_t ahead = std::min(stride, simd::kNearAsked);
+    const Row* const rows = visited.rows();
+    const std::size_t last = visited.size();
+    for (std::size_t i = first; i < last; ++i) {
+      prefetch_lines(base + std::size_t{rows[i]} * stride, ahead);
     }
     return true;
   }
 
-  // Keys of ids[0..n).
-  void measure(std::size_t n) {
-    const Row* const ids = scratch_.ids.data();
+  void prefetch_next() noexcept {
+    Row next = 0;
+    if (pool_.peek(next)) prefetch_lines(graph_.node(next), node_bytes_);
+  }
+
+  // Offers the rows that were seen as the first-th to the last-th to the pool.
+  void measure(std::size_t first, std::size_t last) {
+    const Row* const ids = visited_.rows() + first;
+    const std::size_t n = last - first;
     if (codes_.verifier != nullptr) {
       for (std::size_t i = 0; i < n; ++i) codes_.verify(ids[i]);
     }
-    if (n != 0) query_.keys_many(codes_.base, ids, n, scratch_.keys.data());
+    if (n == 0) return;
+    pool_.insert(fresh_.data(), query_.near(codes_.base, ids, n, pool_.limit(), fresh_.data()));
   }
 
   const Graph& graph_;
@@ -130,12 +135,12 @@ class Walk {
   const Row limit_;
   const Row linked_;
   const std::size_t node_bytes_;
-  WalkScratch& scratch_;
+  VisitedSet& visited_;
+  std::vector<std::uint64_t>& fresh_;
   Pool pool_;
   const std::size_t budget_;
-  std::size_t seeds_ = 0;
-  std::int32_t seed_keys_[kSeeds] = {};
-  Row seed_rows_[kSeeds] = {};
+  WalkCounts* const counts_;
+  std::size_t step_ = 0;  // rows that one step sees, at most
 };
 
 // Exact scores of the walk's candidates, best by code first, as many as it takes: beyond the first
@@ -161,7 +166,8 @@ std::vector<ScoredRow> rerank(const RowsView& rows, Metric metric, const float* 
   return best;
 }
 
-WalkScratch& thread_scratch() {
+// Not inline: its address would be found again at every use.
+__attribute__((noinline)) WalkScratch& thread_scratch() {
   static thread_local WalkScratch scratch;
   return scratch;
 }

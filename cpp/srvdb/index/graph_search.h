@@ -29,6 +29,12 @@ enum class WalkEnd : std::uint8_t {
   kDamaged,     // a node of the mapped image is damaged: drop the graph
 };
 
+// What walks have done; each adds to it.
+struct WalkCounts {
+  std::size_t seen = 0;      // rows whose distance was taken, entries left out
+  std::size_t expanded = 0;  // rows whose neighbours were looked at
+};
+
 struct WalkOptions {
   std::size_t ef = 100;                 // width of the search and number of results
   Row limit = kNoRow;                   // rows at or above it are ignored (a View's published rows)
@@ -40,6 +46,7 @@ struct WalkOptions {
   std::size_t spare = 0;
   std::size_t budget = static_cast<std::size_t>(-1);  // rows to be seen, about, before giving up
   Row barred = kNoRow;  // as if it were not there: neither returned nor walked through
+  WalkCounts* counts = nullptr;
 };
 
 // Fills `out` with at most ef rows, best first, equal keys by lower row, all below

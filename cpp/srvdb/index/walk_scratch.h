@@ -3,69 +3,57 @@
 #pragma once
 
 #include <algorithm>
-#include <bit>
 #include <cstdint>
 #include <cstring>
 #include <functional>
 #include <span>
 #include <vector>
 
+#include "srvdb/base/aligned.h"
 #include "srvdb/base/types.h"
 #include "srvdb/index/graph_search.h"
 #include "srvdb/index/row_bitmap.h"
+#include "srvdb/index/segment_memory.h"
+#include "srvdb/simd/dispatch.h"
 
 namespace srvdb {
 
-// Rows seen so far: open addressing, linear probing, at most half full.
+// Rows seen so far: a bit for each row, and the list of those that are set, by which the set is
+// emptied. So a walk costs what it sees; the memory is a bit a row, of which pages that no walk
+// has touched take none.
 class VisitedSet {
  public:
-  // Empties the set; `expected` rows fit without growing.
-  void clear(std::size_t expected) {
-    const std::size_t slots = std::bit_ceil(std::max<std::size_t>(expected * 2, 1024));
-    if (slots_.size() != slots) {
-      slots_.assign(slots, kNoRow);
-    } else {
-      std::memset(slots_.data(), 0xFF, slots * sizeof(Row));
-    }
-    set_geometry();
+  // Empties the set, whose rows will be below `limit`.
+  void clear(Row limit) {
+    for (std::size_t i = 0; i < count_; ++i) words()[rows_[i] / 64] = 0;
     count_ = 0;
+    const std::size_t bytes = (std::size_t{limit} / 64 + 1) * sizeof(std::uint64_t);
+    if (bytes > memory_.bytes()) memory_ = SegmentMemory(std::max(bytes + bytes / 8, kLeastBytes));
   }
-  // True when the row was not in the set. Row kNoRow must not be given.
-  bool insert(Row row) {
-    std::size_t at = (row * kMultiplier) >> shift_;
-    while (slots_[at] != kNoRow) {
-      if (slots_[at] == row) return false;
-      at = (at + 1) & mask_;
-    }
-    slots_[at] = row;
-    if (++count_ * 2 > slots_.size()) [[unlikely]]
-      grow();
-    return true;
+  // Room for that many more rows, and for 16 rows that are read beyond the last.
+  void reserve(std::size_t more) {
+    if (count_ + more + 16 > rows_.size()) rows_.resize(2 * (count_ + more) + 1024);
   }
+  // Adds a row, for which there is room, unless it is in the set. Without a branch, because either
+  // is as likely.
+  void insert(Row row) noexcept {
+    std::uint64_t& word = words()[row / 64];
+    const std::uint64_t bit = std::uint64_t{1} << (row % 64);
+    rows_[count_] = row;
+    count_ += (word & bit) == 0 ? 1u : 0u;
+    word |= bit;
+  }
+  // The rows, in the order in which they came.
+  const Row* rows() const noexcept { return rows_.data(); }
   std::size_t size() const noexcept { return count_; }
 
  private:
-  static constexpr std::uint32_t kMultiplier = 0x9E3779B1u;  // 2^32 / golden ratio (Knuth)
+  static constexpr std::size_t kLeastBytes = 65536;
 
-  void set_geometry() noexcept {
-    mask_ = slots_.size() - 1;
-    shift_ = 32 - static_cast<unsigned>(std::countr_zero(slots_.size()));
-  }
-  void grow() {
-    std::vector<Row> old(slots_.size() * 2, kNoRow);
-    old.swap(slots_);
-    set_geometry();
-    for (const Row row : old) {
-      if (row == kNoRow) continue;
-      std::size_t at = (row * kMultiplier) >> shift_;
-      while (slots_[at] != kNoRow) at = (at + 1) & mask_;
-      slots_[at] = row;
-    }
-  }
+  std::uint64_t* words() noexcept { return static_cast<std::uint64_t*>(memory_.data()); }
 
-  std::vector<Row> slots_;
-  std::size_t mask_ = 0;
-  unsigned shift_ = 32;
+  SegmentMemory memory_;
+  std::vector<Row> rows_;
   std::size_t count_ = 0;
 };
 
@@ -89,62 +77,61 @@ inline Row row(std::uint64_t entry) noexcept {
 // What one thread keeps between walks.
 struct WalkScratch {
   VisitedSet visited;
-  std::vector<std::uint64_t> pool;      // candidates
-  std::vector<std::uint64_t> frontier;  // of a walk with excluded rows
+  AlignedBuffer<std::uint64_t> pool;
+  std::vector<std::uint64_t> fresh;     // candidates that a step has found
+  std::vector<std::uint64_t> best;      // of a walk with excluded rows
+  std::vector<std::uint64_t> frontier;  // likewise
   std::vector<std::uint64_t> wanted;    // likewise
-  std::vector<Row> ids;
-  std::vector<std::int32_t> keys;
 };
 
 // The ef best candidates of a walk, sorted; the mark says "expanded".
 class CandidatePool {
  public:
-  CandidatePool(WalkScratch& scratch, const WalkOptions& options) : ef_(options.ef) {
-    if (scratch.pool.size() < ef_ + 1) scratch.pool.resize(ef_ + 1);
+  static constexpr bool kPatient = true;
+
+  CandidatePool(WalkScratch& scratch, const WalkOptions& options)
+      : kernels_(simd::kernels().pool), ef_(options.ef) {
+    const std::size_t places = round_up(ef_, 8);
+    if (scratch.pool.size() < places) scratch.pool.reset(places);
     entries_ = scratch.pool.data();
+    std::memset(entries_, 0xFF, places * sizeof(*entries_));
   }
 
-  // Keys not below this cannot enter.
-  std::int64_t threshold() const noexcept { return threshold_; }
-
-  // True when the row is now the first one not yet expanded.
-  bool insert(std::int32_t key, Row row) noexcept {
-    const std::uint64_t entry = pool_entry::pack(key, row);
-    std::uint64_t* const at = std::upper_bound(entries_, entries_ + size_, entry);
-    const auto place = static_cast<std::size_t>(at - entries_);
-    if (place >= ef_) return false;
-    std::memmove(at + 1, at, (size_ - place) * sizeof(entry));
-    *at = entry;
-    if (++size_ > ef_) size_ = ef_;
-    const bool first = place <= cursor_;
-    if (first) cursor_ = place;
-    if (size_ == ef_) threshold_ = pool_entry::key(entries_[size_ - 1]);
-    return first;
+  // Keys above this cannot enter.
+  std::int32_t limit() const noexcept {
+    const std::uint64_t last = entries_[ef_ - 1];
+    return last == simd::kNoCandidate ? INT32_MAX : pool_entry::key(last) - 1;
   }
-
+  void insert(const std::uint64_t* candidates, std::size_t n) noexcept {
+    if (n != 0) open_ = std::min(open_, kernels_.insert(entries_, ef_, candidates, n));
+  }
   // Best row not yet expanded, which then counts as expanded; false when there is none.
   bool next(Row& row) noexcept {
-    while (cursor_ < size_ && (entries_[cursor_] & 1) != 0) ++cursor_;
-    if (cursor_ == size_) return false;
-    row = pool_entry::row(entries_[cursor_]);
-    entries_[cursor_++] |= 1;
+    open_ = kernels_.open(entries_, ef_, open_);
+    if (open_ >= ef_) return false;
+    row = pool_entry::row(entries_[open_]);
+    entries_[open_] |= 1;
     return true;
   }
-  // The row that next() is likely to give; false when there is none in sight.
-  bool peek(Row& row) const noexcept {
-    if (cursor_ >= size_ || (entries_[cursor_] & 1) != 0) return false;
-    row = pool_entry::row(entries_[cursor_]);
+  // The row that next() would give now; false when there is none.
+  bool peek(Row& row) noexcept {
+    open_ = kernels_.open(entries_, ef_, open_);
+    if (open_ >= ef_) return false;
+    row = pool_entry::row(entries_[open_]);
     return true;
   }
   // The candidates, best first.
-  std::span<const std::uint64_t> finish() const noexcept { return {entries_, size_}; }
+  std::span<const std::uint64_t> finish() const noexcept {
+    std::size_t size = ef_;
+    while (size > 0 && entries_[size - 1] == simd::kNoCandidate) --size;
+    return {entries_, size};
+  }
 
  private:
+  const simd::PoolKernels kernels_;
   std::uint64_t* entries_ = nullptr;
-  std::size_t size_ = 0;
-  std::size_t cursor_ = 0;  // no entry before it is unexpanded
+  std::size_t open_ = 0;  // no entry before it is unexpanded
   std::size_t ef_;
-  std::int64_t threshold_ = INT64_MAX;
 };
 
 // The same among excluded rows, which lead on yet are no candidates: the best eligible rows, at
@@ -157,8 +144,10 @@ class CandidatePool {
 // others, it comes to the same.
 class FilteredPool {
  public:
+  static constexpr bool kPatient = false;  // it stops at an exact count of rows
+
   FilteredPool(WalkScratch& scratch, const WalkOptions& options)
-      : best_(scratch.pool),
+      : best_(scratch.best),
         frontier_(scratch.frontier),
         wanted_(scratch.wanted),
         ef_(options.ef),
@@ -170,16 +159,11 @@ class FilteredPool {
     wanted_.clear();
   }
 
-  std::int64_t threshold() const noexcept { return threshold_; }
-  bool insert(std::int32_t key, Row row) {
-    const std::uint64_t entry = pool_entry::pack(key, row);
-    frontier_.push_back(entry);
-    std::push_heap(frontier_.begin(), frontier_.end(), std::greater<>());
-    if (!excluded_->test(row)) {
-      if (push_bounded(best_, entry, ef_)) threshold_ = pool_entry::key(best_.front());
-      if (k_ != 0 && push_bounded(wanted_, entry, k_)) last_wanted_ = wanted_.front();
-    }
-    return frontier_.front() == entry;
+  std::int32_t limit() const noexcept {
+    return threshold_ > INT32_MAX ? INT32_MAX : static_cast<std::int32_t>(threshold_ - 1);
+  }
+  void insert(const std::uint64_t* candidates, std::size_t n) {
+    for (std::size_t i = 0; i < n; ++i) insert(candidates[i]);
   }
   bool next(Row& row) noexcept {
     if (frontier_.empty() || pool_entry::key(frontier_.front()) > threshold_) return false;
@@ -200,6 +184,14 @@ class FilteredPool {
   }
 
  private:
+  void insert(std::uint64_t entry) {
+    if (pool_entry::key(entry) >= threshold_) return;
+    frontier_.push_back(entry);
+    std::push_heap(frontier_.begin(), frontier_.end(), std::greater<>());
+    if (excluded_->test(pool_entry::row(entry))) return;
+    if (push_bounded(best_, entry, ef_)) threshold_ = pool_entry::key(best_.front());
+    if (k_ != 0 && push_bounded(wanted_, entry, k_)) last_wanted_ = wanted_.front();
+  }
   // True when the heap now holds as many as it may.
   static bool push_bounded(std::vector<std::uint64_t>& heap, std::uint64_t entry,
                            std::size_t bound) {

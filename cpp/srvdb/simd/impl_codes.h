@@ -7,6 +7,10 @@
 //   Sum                           running sums of a row, Sum{} is zero
 //   step(sum, query, code)        adds 64 codes
 //   key(sum)                      the key
+// and may provide
+//   keys(sums, out)               the keys of four rows
+// The instruction set provides
+//   select(keys, ids, n, limit, out)   CodeKernels::near for up to 16 keys
 #pragma once
 
 #include "srvdb/simd/impl_common.h"
@@ -15,7 +19,7 @@
 namespace srvdb::simd {
 namespace {
 
-template <class Step>
+template <class Step, class Select>
 struct CodeLoops {
   using Element = typename Step::Element;
   static constexpr std::size_t kAtOnce = 4;         // rows whose sums run side by side
@@ -48,6 +52,14 @@ struct CodeLoops {
     for (; i < n; ++i) out[i] = one(query, base + ids[i] * stride, stride);
   }
 
+  static std::size_t near(const void* query, const std::uint8_t* base, std::size_t stride,
+                          const std::uint32_t* ids, std::size_t n, std::int32_t limit,
+                          std::uint64_t* out) noexcept {
+    const auto* q = static_cast<const Element*>(query);
+    if (stride == 128) return near_loop<128>(q, base, 128, ids, n, limit, out);
+    return near_loop<0>(q, base, stride, ids, n, limit, out);
+  }
+
   static void rows(const void* query, const std::uint8_t* base, std::size_t stride, std::size_t n,
                    std::int32_t* out) noexcept {
     const auto* q = static_cast<const Element*>(query);
@@ -67,6 +79,38 @@ struct CodeLoops {
     for (std::size_t b = 0; b < stride; b += 64) prefetch(code, b);
   }
 
+  // kStride: the stride where it is known when compiled, else 0.
+  template <std::size_t kStride>
+  SRVDB_INLINE static std::size_t near_loop(const Element* q, const std::uint8_t* base,
+                                            std::size_t given_stride, const std::uint32_t* ids,
+                                            std::size_t n, std::int32_t limit,
+                                            std::uint64_t* out) noexcept {
+    constexpr std::size_t kGroup = 16;
+    const std::size_t stride = kStride != 0 ? kStride : given_stride;
+    const bool longer = stride > kNearAsked;
+    const std::size_t rows_ahead = longer ? (kAheadBytes + stride - 1) / stride : 0;
+    std::size_t asked = 0;
+    std::size_t count = 0;
+    alignas(64) std::int32_t keys[kGroup];
+    for (std::size_t first = 0; first < n; first += kGroup) {
+      const std::size_t group = min_size(n - first, kGroup);
+      for (std::size_t i = 0; i < group; i += kAtOnce) {
+        for (; longer && asked < min_size(first + i + kAtOnce + rows_ahead, n); ++asked) {
+          const std::uint8_t* code = base + ids[asked] * stride;
+          for (std::size_t b = kNearAsked; b < stride; b += 64) prefetch(code, b);
+        }
+        // The last row stands in for what is missing.
+        const std::uint8_t* code[kAtOnce];
+        for (std::size_t r = 0; r < kAtOnce; ++r) {
+          code[r] = base + ids[min_size(first + i + r, n - 1)] * stride;
+        }
+        four(q, code[0], code[1], code[2], code[3], stride, keys + i);
+      }
+      count += Select::select(keys, ids + first, group, limit, out + count);
+    }
+    return count;
+  }
+
   SRVDB_INLINE static void four(const Element* q, const std::uint8_t* c0, const std::uint8_t* c1,
                                 const std::uint8_t* c2, const std::uint8_t* c3, std::size_t stride,
                                 std::int32_t* out) noexcept {
@@ -77,6 +121,10 @@ struct CodeLoops {
       Step::step(s2, q + i, c2 + i);
       Step::step(s3, q + i, c3 + i);
     }
+    if constexpr (requires { Step::keys(s0, s1, s2, s3, out); }) {
+      Step::keys(s0, s1, s2, s3, out);
+      return;
+    }
     out[0] = Step::key(s0);
     out[1] = Step::key(s1);
     out[2] = Step::key(s2);
@@ -84,10 +132,10 @@ struct CodeLoops {
   }
 };
 
-template <class Step>
+template <class Step, class Select>
 constexpr CodeKernels make_code_kernels() {
-  using Loops = CodeLoops<Step>;
-  return {.one = &Loops::one, .many = &Loops::many, .rows = &Loops::rows};
+  using Loops = CodeLoops<Step, Select>;
+  return {.one = &Loops::one, .many = &Loops::many, .near = &Loops::near, .rows = &Loops::rows};
 }
 
 }  // namespace

@@ -29,6 +29,23 @@ struct Avx512Codes {
       return _mm512_reduce_add_epi32(_mm512_add_epi32(a, b));
     }
   };
+  // Four totals at once: lanes are exchanged and added until each 128 bits hold one of each.
+  SRVDB_INLINE static __m128i totals(const Sums& s0, const Sums& s1, const Sums& s2,
+                                     const Sums& s3) noexcept {
+    const __m512i x0 = _mm512_add_epi32(s0.a, s0.b);
+    const __m512i x1 = _mm512_add_epi32(s1.a, s1.b);
+    const __m512i x2 = _mm512_add_epi32(s2.a, s2.b);
+    const __m512i x3 = _mm512_add_epi32(s3.a, s3.b);
+    const __m512i y0 =
+        _mm512_add_epi32(_mm512_unpacklo_epi32(x0, x1), _mm512_unpackhi_epi32(x0, x1));
+    const __m512i y1 =
+        _mm512_add_epi32(_mm512_unpacklo_epi32(x2, x3), _mm512_unpackhi_epi32(x2, x3));
+    const __m512i z =
+        _mm512_add_epi32(_mm512_unpacklo_epi64(y0, y1), _mm512_unpackhi_epi64(y0, y1));
+    const __m256i half =
+        _mm256_add_epi32(_mm512_castsi512_si256(z), _mm512_extracti64x4_epi64(z, 1));
+    return _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+  }
   SRVDB_INLINE static __m512i add_pairs(__m512i sum, __m512i x, __m512i y) noexcept {
 #ifdef __AVX512VNNI__
     return _mm512_dpwssd_epi32(sum, x, y);
@@ -50,6 +67,10 @@ struct Avx512Codes {
       sum.b = add_pairs(sum.b, y, y);
     }
     SRVDB_INLINE static std::int32_t key(const Sum& sum) noexcept { return sum.total(); }
+    SRVDB_INLINE static void keys(const Sum& s0, const Sum& s1, const Sum& s2, const Sum& s3,
+                                  std::int32_t* out) noexcept {
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(out), totals(s0, s1, s2, s3));
+    }
   };
 
   struct NegDot {
@@ -69,7 +90,78 @@ struct Avx512Codes {
     SRVDB_INLINE static std::int32_t key(const Sum& sum) noexcept {
       return -sum.total();
     }
+    SRVDB_INLINE static void keys(const Sum& s0, const Sum& s1, const Sum& s2, const Sum& s3,
+                                  std::int32_t* out) noexcept {
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(out),
+                       _mm_sub_epi32(_mm_setzero_si128(), totals(s0, s1, s2, s3)));
+    }
   };
+};
+
+struct Avx512Pool {
+  static constexpr std::size_t kSkip = 64;  // places that are passed over with one comparison
+
+  SRVDB_INLINE static __m512i words(__m256i keys, __m256i ids) noexcept {
+    const __m512i upper = _mm512_slli_epi64(_mm512_cvtepu32_epi64(keys), 32);
+    return _mm512_or_si512(upper, _mm512_slli_epi64(_mm512_cvtepu32_epi64(ids), 1));
+  }
+  SRVDB_INLINE static std::size_t select(const std::int32_t* keys, const std::uint32_t* ids,
+                                         std::size_t n, std::int32_t limit,
+                                         std::uint64_t* out) noexcept {
+    const auto valid = static_cast<__mmask16>((1u << n) - 1u);
+    const __m512i k = _mm512_load_si512(keys);
+    const __mmask16 pass = _mm512_mask_cmple_epi32_mask(valid, k, _mm512_set1_epi32(limit));
+    const __m512i id = _mm512_maskz_loadu_epi32(valid, ids);
+    const __m512i upper = _mm512_xor_si512(k, _mm512_set1_epi32(INT32_MIN));
+    const auto low = static_cast<__mmask8>(pass);
+    const auto high = static_cast<__mmask8>(pass >> 8);
+    _mm512_storeu_si512(out, _mm512_maskz_compress_epi64(low, words(_mm512_castsi512_si256(upper),
+                                                                    _mm512_castsi512_si256(id))));
+    const auto first = static_cast<std::size_t>(__builtin_popcount(low));
+    _mm512_storeu_si512(out + first,
+                        _mm512_maskz_compress_epi64(high, words(_mm512_extracti64x4_epi64(upper, 1),
+                                                                _mm512_extracti64x4_epi64(id, 1))));
+    return first + static_cast<std::size_t>(__builtin_popcount(high));
+  }
+
+  // In each register the entries above the new one move up by a place; what leaves it at the top
+  // enters the next: max(the entry before, min(this entry, the new one)).
+  static std::size_t insert(std::uint64_t* pool, std::size_t ef, const std::uint64_t* candidates,
+                            std::size_t n) noexcept {
+    const std::size_t last = (ef - 1) / 8 * 8;  // first place of the last register
+    const __m512i beyond = _mm512_maskz_set1_epi64(static_cast<__mmask8>(0xFFu << (ef - last)), -1);
+    std::size_t lowest = ef;
+    for (std::size_t c = 0; c < n; ++c) {
+      const std::uint64_t word = candidates[c];
+      std::size_t i = 0;
+      while (i + kSkip <= last && pool[i + kSkip - 1] < word) i += kSkip;
+      lowest = min_size(lowest, i);
+      const __m512i fresh = _mm512_set1_epi64(static_cast<long long>(word));
+      __m512i before = _mm512_setzero_si512();
+      if (i != 0) before = _mm512_set1_epi64(static_cast<long long>(pool[i - 1]));
+      for (; i < last; i += 8) {
+        const __m512i here = _mm512_load_si512(pool + i);
+        const __m512i moved = _mm512_alignr_epi64(here, before, 7);
+        _mm512_store_si512(pool + i, _mm512_max_epu64(moved, _mm512_min_epu64(here, fresh)));
+        before = here;
+      }
+      const __m512i here = _mm512_load_si512(pool + last);
+      const __m512i moved = _mm512_alignr_epi64(here, before, 7);
+      const __m512i after = _mm512_max_epu64(moved, _mm512_min_epu64(here, fresh));
+      _mm512_store_si512(pool + last, _mm512_or_si512(after, beyond));
+    }
+    return lowest;
+  }
+
+  static std::size_t open(const std::uint64_t* pool, std::size_t ef, std::size_t from) noexcept {
+    const __m512i mark = _mm512_set1_epi64(1);
+    for (std::size_t i = from / 8 * 8; i < ef; i += 8) {
+      const auto unmarked =
+          static_cast<unsigned>(_mm512_testn_epi64_mask(_mm512_load_si512(pool + i), mark));
+      if (unmarked != 0) return i + static_cast<std::size_t>(__builtin_ctz(unmarked));
+    }
+    return ef;
+  }
 };
 
 struct Avx512 {
@@ -85,6 +177,7 @@ struct Avx512 {
     return _mm512_cvtps_pd(_mm256_loadu_ps(at));
   }
   using Codes = Avx512Codes;
+  using Pool = Avx512Pool;
 };
 
 }  // namespace

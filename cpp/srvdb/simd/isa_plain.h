@@ -52,6 +52,7 @@ struct Baseline {
     return xsimd::batch<double, Arch>::load_unaligned(two);
   }
   using Codes = PlainCodes;
+  using Pool = PlainPool;
 };
 
 }  // namespace

@@ -78,6 +78,7 @@ struct Baseline {
     return _mm_cvtps_pd(load_two(at));
   }
   using Codes = Sse2Codes;
+  using Pool = PlainPool;
 };
 
 }  // namespace

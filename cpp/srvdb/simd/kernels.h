@@ -38,9 +38,33 @@ struct CodeKernels {
   // of rows at `base`. Prefetches ahead: made for rows scattered in memory.
   void (*many)(const void* query, const std::uint8_t* base, std::size_t stride,
                const std::uint32_t* ids, std::size_t n, std::int32_t* out) noexcept;
+  // The rows of ids[0..n) whose key is at most `limit`, as pool words (below), in the order of ids;
+  // returns their number. Made for a graph walk, which has asked for the first kNearAsked bytes of
+  // each row already; `out` has room for n + 16 words.
+  std::size_t (*near)(const void* query, const std::uint8_t* base, std::size_t stride,
+                      const std::uint32_t* ids, std::size_t n, std::int32_t limit,
+                      std::uint64_t* out) noexcept;
   // out[i] is the key of row i of n consecutive rows: made for scans.
   void (*rows)(const void* query, const std::uint8_t* base, std::size_t stride, std::size_t n,
                std::int32_t* out) noexcept;
+};
+
+inline constexpr std::size_t kNearAsked = 256;
+
+// A candidate of a graph walk in one word, so that candidates order by key, then row: the key with
+// its sign bit turned over in the upper half, the row (below 2^31 - 1) in the next 31 bits, in the
+// lowest a mark. A pool is a sorted array of them, 64-byte aligned; free places hold kNoCandidate.
+inline constexpr std::uint64_t kNoCandidate = ~std::uint64_t{0};
+
+struct PoolKernels {
+  // Puts n candidates, none of which is in it, into a pool of `ef` places; those that do not fit
+  // fall off its end. `ef` rounded up to 8 places are memory; those beyond ef stay free. Returns a
+  // place before which nothing has changed.
+  std::size_t (*insert)(std::uint64_t* pool, std::size_t ef, const std::uint64_t* candidates,
+                        std::size_t n) noexcept;
+  // The first place that holds an unmarked candidate, when there is none before `from`; `ef` or
+  // more: there is none at all.
+  std::size_t (*open)(const std::uint64_t* pool, std::size_t ef, std::size_t from) noexcept;
 };
 
 // How encode_u8 maps a component: code = clamp(nearest_even((x - shift) * mul), 0, max_code), in
@@ -113,6 +137,8 @@ struct Kernels {
   CodeKernels l2_u8;
   // key = -sum of code * query, query int8. Cannot overflow up to kMaxDimension.
   CodeKernels dot_u8s8;
+
+  PoolKernels pool;
 };
 
 // Defined where the build has them; dispatch.h says which of them the processor can run.

@@ -75,6 +75,7 @@ struct Avx2 {
     return _mm256_cvtps_pd(_mm_loadu_ps(at));
   }
   using Codes = Avx2Codes;
+  using Pool = PlainPool;
 };
 
 }  // namespace

@@ -6,6 +6,7 @@
 //   load_partial    the first n floats of a register (n < its width), the rest zero
 //   load_double     batch<double>::size floats widened to double
 //   Codes           64-byte steps of the code kernels (impl_codes.h)
+//   Pool            the pool of a graph walk (impl_pool.h)
 // Everything stands in an anonymous namespace and uses no inline function of the standard library:
 // an object compiled with wide instructions must give the linker nothing that other code could
 // pick.
@@ -14,6 +15,7 @@
 #include "srvdb/simd/impl_codes.h"
 #include "srvdb/simd/impl_double.h"
 #include "srvdb/simd/impl_float.h"
+#include "srvdb/simd/impl_pool.h"
 #include "srvdb/simd/impl_tile.h"
 #include "srvdb/simd/kernels.h"
 
@@ -44,8 +46,9 @@ constexpr Kernels make_kernels(const char* name) {
       .dot_norm_f64 = &Double::dot_norm,
       .norm2_f64 = &Double::norm2,
       .encode_u8 = &Double::encode,
-      .l2_u8 = make_code_kernels<typename Isa::Codes::L2>(),
-      .dot_u8s8 = make_code_kernels<typename Isa::Codes::NegDot>(),
+      .l2_u8 = make_code_kernels<typename Isa::Codes::L2, typename Isa::Pool>(),
+      .dot_u8s8 = make_code_kernels<typename Isa::Codes::NegDot, typename Isa::Pool>(),
+      .pool = make_pool_kernels<typename Isa::Pool>(),
   };
 }
 

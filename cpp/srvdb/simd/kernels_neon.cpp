@@ -69,6 +69,7 @@ struct Neon {
     return vcvt_f64_f32(vld1_f32(at));
   }
   using Codes = NeonCodes;
+  using Pool = PlainPool;
 };
 
 }  // namespace

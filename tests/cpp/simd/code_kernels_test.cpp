@@ -67,6 +67,43 @@ void expect_keys(const CodeKernels& kernels, const void* query, const Codes& dat
   }
 }
 
+// `near` against the keys of `many`, for limits that let all, some and none through.
+void expect_near(const CodeKernels& kernels, const void* query, const Codes& data,
+                 std::size_t rows) {
+  constexpr std::uint64_t kUntouched = 0x1234567812345678;
+  std::vector<std::uint32_t> ids;
+  for (std::size_t i = 0; i < rows; ++i) ids.push_back(static_cast<std::uint32_t>(i * 5 % rows));
+  std::vector<std::int32_t> keys(rows);
+  kernels.many(query, data.codes.data(), data.stride, ids.data(), rows, keys.data());
+  for (const std::int32_t limit : {INT32_MIN, keys[0] - 1, keys[0], keys[rows / 2], INT32_MAX}) {
+    for (std::size_t n = 0; n <= rows; ++n) {
+      std::vector<std::uint64_t> expected;
+      for (std::size_t i = 0; i < n; ++i) {
+        const std::uint32_t upper = static_cast<std::uint32_t>(keys[i]) ^ 0x80000000u;
+        if (keys[i] <= limit) expected.push_back(std::uint64_t{upper} << 32 | ids[i] * 2);
+      }
+      std::vector<std::uint64_t> out(n + 17, kUntouched);
+      const std::size_t found =
+          kernels.near(query, data.codes.data(), data.stride, ids.data(), n, limit, out.data());
+      EXPECT_EQ(out.back(), kUntouched);
+      out.resize(found);
+      EXPECT_EQ(out, expected) << n << " rows, limit " << limit;
+    }
+  }
+}
+
+TEST(CodeKernels, NearGivesTheRowsUpToALimitOnEveryInstructionSet) {
+  constexpr std::size_t kRows = 38;
+  for (const std::size_t dim : ragged_dims()) {
+    const Codes data(dim, kRows);
+    for (const Kernels* k : supported_kernels()) {
+      SCOPED_TRACE(describe(*k, dim, Values::kOrdinary));
+      expect_near(k->l2_u8, data.wide.data(), data, kRows);
+      expect_near(k->dot_u8s8, data.narrow.data(), data, kRows);
+    }
+  }
+}
+
 TEST(CodeKernels, AreExactOnEveryInstructionSet) {
   constexpr std::size_t kRows = 38;
   for (const std::size_t dim : ragged_dims()) {

@@ -1,0 +1,78 @@
+// The pool of a graph walk against a sorted vector.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <random>
+
+#include "simd/kernel_cases.h"
+#include "srvdb/base/aligned.h"
+
+namespace srvdb::testing {
+namespace {
+
+using simd::Kernels;
+using simd::kNoCandidate;
+using simd::supported_kernels;
+
+struct Reference {
+  explicit Reference(std::size_t ef) : words(ef, kNoCandidate) {}
+  void insert(std::uint64_t word) {
+    words.insert(std::upper_bound(words.begin(), words.end(), word), word);
+    words.pop_back();
+  }
+  std::vector<std::uint64_t> words;
+};
+
+AlignedBuffer<std::uint64_t> empty_pool(std::size_t ef) {
+  AlignedBuffer<std::uint64_t> pool(round_up(ef, 8));
+  std::fill_n(pool.data(), pool.size(), kNoCandidate);
+  return pool;
+}
+
+void expect_equal(const AlignedBuffer<std::uint64_t>& pool, const Reference& reference) {
+  const std::size_t ef = reference.words.size();
+  EXPECT_TRUE(std::equal(reference.words.begin(), reference.words.end(), pool.data()));
+  for (std::size_t i = ef; i < pool.size(); ++i) EXPECT_EQ(pool[i], kNoCandidate);
+}
+
+TEST(PoolKernels, KeepTheBestInOrderOnEveryInstructionSet) {
+  for (const std::size_t ef : {1, 2, 7, 8, 9, 50, 63, 64, 65, 72, 128, 200, 333}) {
+    for (const Kernels* k : supported_kernels()) {
+      SCOPED_TRACE(std::string(k->name) + ", " + std::to_string(ef) + " places");
+      std::mt19937_64 random(ef);
+      AlignedBuffer<std::uint64_t> pool = empty_pool(ef);
+      Reference reference(ef);
+      for (int step = 0; step < 100; ++step) {
+        std::vector<std::uint64_t> fresh(random() % 20);
+        for (std::uint64_t& word : fresh) word = random() & ~std::uint64_t{1};
+        const std::vector<std::uint64_t> before = reference.words;
+        for (const std::uint64_t word : fresh) reference.insert(word);
+        const std::size_t same = k->pool.insert(pool.data(), ef, fresh.data(), fresh.size());
+        expect_equal(pool, reference);
+        ASSERT_LE(same, ef);
+        EXPECT_TRUE(std::equal(before.begin(), before.begin() + static_cast<std::ptrdiff_t>(same),
+                               reference.words.begin()));
+      }
+    }
+  }
+}
+
+TEST(PoolKernels, OpenFindsTheFirstUnmarkedOnEveryInstructionSet) {
+  for (const std::size_t ef : {1, 8, 13, 100}) {
+    for (const Kernels* k : supported_kernels()) {
+      AlignedBuffer<std::uint64_t> pool = empty_pool(ef);
+      for (std::size_t i = 0; i < ef; ++i) pool[i] = 4 * i;
+      for (std::size_t i = 0; i < ef; ++i) {
+        for (std::size_t from = 0; from <= i; ++from) {
+          EXPECT_EQ(k->pool.open(pool.data(), ef, from), i) << k->name;
+        }
+        pool[i] |= 1;
+      }
+      EXPECT_GE(k->pool.open(pool.data(), ef, 0), ef) << k->name;
+      EXPECT_GE(k->pool.open(empty_pool(ef).data(), ef, 0), ef) << k->name;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace srvdb::testing
