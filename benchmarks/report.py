@@ -126,7 +126,7 @@ def arguments(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     if sets is not None:
-        parser.add_argument("--sets", nargs="+", default=sets, help="vector sets, by name or file")
+        parser.add_argument("--sets", nargs="*", default=sets, help="vector sets, by name or file")
     parser.add_argument(
         "--rows", type=int, default=rows, help="rows to take (default: %(default)s)"
     )

@@ -27,13 +27,15 @@ FULL: dict[str, list[str]] = {
     "qps": [],
     "build": [],
     "maintenance": [],
+    "while_adding": [],
+    "footprint": [],
 }
 QUICK: dict[str, list[str]] = {
     "exact_recall": ["--sets", "sift-5k", "words:ip", "--queries", "100", "--sample", "20"],
     "hnsw_recall": ["--sets", "sift-5k", "words"],
     "deletes": ["--sets", "sift-5k", "--rounds", "3", "--queries", "100"],
     "exact_speed": ["--sets", "sift-80k", "--rounds", "3", "--batch", "1000"],
-    "reopen": ["--rows", "20000", "--rounds", "3"],
+    "reopen": ["--sets", "sift-5k", "--rows", "20000", "--rounds", "3"],
     "ingest": [
         "--rows",
         "50000",
@@ -54,6 +56,11 @@ QUICK: dict[str, list[str]] = {
     ],
     "build": ["--sets", "sift-5k"],
     "maintenance": ["--rows", "20000", "--rounds", "2"],
+    "while_adding": [
+        *["--sets", "sift-80k", "--rows", "40000", "--base-rows", "20000"],
+        *["--add", "1000", "--seconds", "1", "--rounds", "2"],
+    ],
+    "footprint": ["--sets", "sift-5k"],
 }
 
 

@@ -7,17 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.datasets import VectorSet
-from benchmarks.peers.graph import GraphIndex, Queries, Searcher, Shape
+from benchmarks.peers.graph import (
+    GraphIndex,
+    Queries,
+    Searcher,
+    Shape,
+    unit_rows,
+    without_inner_product,
+)
 from benchmarks.peers.stores import ZVEC_BATCH, zvec_start
-
-METRICS = {"l2": "L2", "cosine": "COSINE", "ip": "IP"}
 
 
 class Zvec(GraphIndex):
     """A read-only collection, asked for its row numbers and then for their ids: its fastest way.
 
     `degree` 0 takes 32 for bytes and 64 for all else. `refine` is how many times k candidates are
-    reranked; 0 for as many as the effort.
+    reranked; 0 for as many as the effort. Its uniform codes are for L2 alone, so
+    cosine is taken as L2 of unit rows.
     """
 
     name = "zvec"
@@ -41,12 +47,15 @@ class Zvec(GraphIndex):
     def options(self) -> dict[str, Any]:
         return {"refine": self.refine}
 
+    def refuses(self, shape: Shape) -> str | None:
+        return without_inner_product(self.name, shape)
+
     def build(self, data: VectorSet, path: Path, threads: int) -> float:
         import zvec
 
         zvec_start(zvec, threads)
         index = zvec.VamanaIndexParam(
-            metric_type=getattr(zvec.MetricType, METRICS[data.metric]),
+            metric_type=zvec.MetricType.L2,
             max_degree=self.degree or (32 if data.bytes_only else 64),
             search_list_size=self.window,
             quantize_type=getattr(zvec.QuantizeType, self.quantize),
@@ -57,14 +66,15 @@ class Zvec(GraphIndex):
             ),
         )
         vector = zvec.VectorSchema("vector", zvec.DataType.VECTOR_FP32, data.dim, index_param=index)
+        rows = unit_rows(data)
         schema = zvec.CollectionSchema(name="rows", vectors=[vector])
         path.parent.mkdir(parents=True, exist_ok=True)
         start = time.perf_counter()
         collection = zvec.create_and_open(str(path), schema)
-        for begin in range(0, len(data.base), ZVEC_BATCH):
+        for begin in range(0, len(rows), ZVEC_BATCH):
             documents = [
-                zvec.Doc(id=str(row), vectors={"vector": data.base[row]}, fields={})
-                for row in range(begin, min(begin + ZVEC_BATCH, len(data.base)))
+                zvec.Doc(id=str(row), vectors={"vector": rows[row]}, fields={})
+                for row in range(begin, min(begin + ZVEC_BATCH, len(rows)))
             ]
             if not all(status.ok() for status in collection.insert(documents)):
                 raise RuntimeError("zvec refused a document")

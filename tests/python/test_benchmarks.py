@@ -211,6 +211,29 @@ def test_reopen_runs(data_directory, tmp_path):
     assert all(run["hits"] == 10 for run in record["measures"][0]["detail"]["runs"])
 
 
+def test_reopen_counts_the_page_faults_of_a_real_set(data_directory, tmp_path):
+    small = ["--sets", "tiny", "--rows", "0", "--rounds", "2"]
+    record = run_measure("reopen", data_directory, tmp_path, *small)
+    assert len(record["measures"]) == 4
+    assert all("page faults" in measure["measured"] for measure in record["measures"])
+
+
+def test_footprint_leaves_out_the_float32_rows(data_directory, tmp_path):
+    record = run_measure("footprint", data_directory, tmp_path, "--sets", "tiny")
+    measure = record["measures"][0]
+    assert "vectors.bin" in measure["detail"]["files"]
+    counted = sum(measure["detail"]["files"].values()) - measure["detail"]["files"]["vectors.bin"]
+    assert measure["value"] * 1500 == pytest.approx(counted + measure["detail"]["anonymous"])
+
+
+def test_while_adding_runs(data_directory, tmp_path):
+    small = ["--sets", "tiny", "--base-rows", "400", "--add", "100", "--seconds", "0.4"]
+    record = run_measure("while_adding", data_directory, tmp_path, *small, "--rounds", "1")
+    rounds = record["measures"][0]["detail"]["rounds"]
+    assert len(rounds) == 1
+    assert rounds[0]["added"] == 40
+
+
 def test_durability_runs(data_directory, tmp_path):
     small = ["--rows", "600", "--burst", "300", "--synced", "5", "--rounds", "2", "--dims", "8"]
     kills = ["--base-rows", "2000", "--full-buffer", "100", "--most-log", "500"]
