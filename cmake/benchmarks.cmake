@@ -17,12 +17,15 @@ if(NOT TARGET benchmark::benchmark)
 endif()
 
 file(GLOB benchmark_sources CONFIGURE_DEPENDS "benchmarks/cpp/*.cpp")
-list(FILTER benchmark_sources EXCLUDE REGEX "/(graph|commit)_bench\\.cpp$") # programs of their own
+# Those that are programs of their own:
+list(FILTER benchmark_sources EXCLUDE REGEX "/(graph|commit|exact)_bench\\.cpp$")
 
 add_executable(srvdb_graph_bench benchmarks/cpp/graph_bench.cpp)
 target_link_libraries(srvdb_graph_bench PRIVATE srvdb_index srvdb_flags srvdb_warnings)
 add_executable(srvdb_commit_bench benchmarks/cpp/commit_bench.cpp)
 target_link_libraries(srvdb_commit_bench PRIVATE srvdb_core srvdb_flags srvdb_warnings)
+add_executable(srvdb_exact_bench benchmarks/cpp/exact_bench.cpp)
+target_link_libraries(srvdb_exact_bench PRIVATE srvdb_index srvdb_flags srvdb_warnings)
 if(benchmark_sources)
   add_executable(srvdb_benchmarks ${benchmark_sources})
   target_link_libraries(

@@ -32,6 +32,14 @@ FlatOptions flat_options(const View& view, const SearchOptions& options, Interru
   return out;
 }
 
+// The same with the codes that the view has: the answer does not depend on them, its time does.
+FlatOptions with_codes(const View& view, FlatOptions options) {
+  if (!view.index->codes) return options;
+  options.codes = view.index->codes->view();
+  options.quantizer = view.index->quantizer.get();
+  return options;
+}
+
 // The best k of two lists of different rows.
 std::vector<ScoredRow> merge(std::vector<ScoredRow> a, const std::vector<ScoredRow>& b,
                              std::size_t k) {
@@ -97,19 +105,19 @@ Mode Core::searching(const View& view, const SearchOptions& options) const {
 }
 
 // Rows that graph or codes cover by them, the rest exactly: complete at every moment. Damage of
-// derived data drops them and falls back to an exact scan.
+// derived data drops them and falls back to an exact scan of the rows.
 std::vector<ScoredRow> Core::search_rows(const View& view, const float* query,
                                          const SearchOptions& options, Interrupt* interrupt) {
   const RowsView rows = view.rows_view();
   FlatOptions flat = flat_options(view, options, interrupt);
   const Mode mode = searching(view, options);
-  if (mode == Mode::kFlat) {
-    flat.threads = options.threads;
-    return flat_search(rows, metric_, query, flat);
-  }
   const IndexView& index = *view.index;
   try {
     std::vector<ScoredRow> found;
+    if (mode == Mode::kFlat) {
+      flat.threads = options.threads;
+      return flat_search(rows, metric_, query, with_codes(view, flat));
+    }
     if (mode == Mode::kSq8) {
       flat.last = std::min(index.coded(), view.rows);
       found = code_search(rows, index.codes->view(), *index.quantizer, metric_, query, kCodeRefine,
@@ -127,13 +135,15 @@ std::vector<ScoredRow> Core::search_rows(const View& view, const float* query,
         drop_derived(view, [](Indexer& indexer) {
           indexer.drop_graph("a node's checksum or links are wrong");
         });
-        return flat_search(rows, metric_, query, flat_options(view, options, interrupt));
+        return flat_search(rows, metric_, query,
+                           with_codes(view, flat_options(view, options, interrupt)));
       }
       found = std::move(result.rows);
     }
     if (flat.last >= view.rows) return found;
     flat.first = std::exchange(flat.last, kNoRow);
-    return merge(std::move(found), flat_search(rows, metric_, query, flat), options.k);
+    return merge(std::move(found), flat_search(rows, metric_, query, with_codes(view, flat)),
+                 options.k);
   } catch (const DerivedDamage& damage) {
     drop_derived(view, [&](Indexer& indexer) { indexer.drop_codes(damage.what()); });
     return flat_search(rows, metric_, query, flat_options(view, options, interrupt));
@@ -182,8 +192,14 @@ std::vector<SearchResult> Core::search_batch(const float* queries, std::size_t n
   if (searching(*view, options) == Mode::kFlat) {
     FlatOptions flat = flat_options(*view, bounded(*view, options), interrupt);
     flat.threads = threads;
-    std::vector<std::vector<ScoredRow>> rows =
-        flat_search_batch(view->rows_view(), metric_, queries, n, flat);
+    const RowsView stored = view->rows_view();
+    std::vector<std::vector<ScoredRow>> rows;
+    try {
+      rows = flat_search_batch(stored, metric_, queries, n, with_codes(*view, flat));
+    } catch (const DerivedDamage& damage) {
+      drop_derived(*view, [&](Indexer& indexer) { indexer.drop_codes(damage.what()); });
+      rows = flat_search_batch(stored, metric_, queries, n, flat);
+    }
     for (std::size_t i = 0; i < n; ++i) out[i] = finish_search(view, rows[i]);
     return out;
   }

@@ -6,6 +6,7 @@
 #include "srvdb/base/error.h"
 #include "srvdb/base/events.h"
 #include "srvdb/base/scheduler.h"
+#include "srvdb/index/code_bounds.h"
 #include "srvdb/index/graph_file.h"
 
 namespace srvdb {
@@ -15,14 +16,22 @@ constexpr std::size_t kEncodePieceBytes = 2 * kHugePageBytes;  // codes made in 
 constexpr Row kEncodeBlock = 512;                              // rows one thread codes at a time
 constexpr std::size_t kAutoComponents = std::size_t{2} << 20;  // "auto" links from here on
 
-std::size_t checked_words(Row rows) noexcept {
-  return rows / 64 + 1;
+using Words = std::vector<std::atomic<std::uint64_t>>;
+
+void copy_words(const Words& from, Words& to) noexcept {
+  for (std::size_t i = 0; i < from.size(); ++i) {
+    to[i].store(from[i].load(std::memory_order_relaxed), std::memory_order_relaxed);
+  }
 }
 
 }  // namespace
 
-std::shared_ptr<CheckedBits> make_checked(Row rows) {
-  return std::make_shared<CheckedBits>(std::max<std::size_t>(1024, 2 * checked_words(rows)));
+CodeNotes::CodeNotes(Row rows)
+    : checked(std::max<std::size_t>(1024, rows / 64 + 1)),
+      blocks(bound_blocks(static_cast<Row>(checked.size() * 64))) {}
+
+std::shared_ptr<CodeNotes> make_code_notes(Row rows) {
+  return std::make_shared<CodeNotes>(rows < kNoRow / 2 ? 2 * rows : kNoRow);
 }
 
 // ---- codes as searches see them ----------------------------------------------------------------
@@ -31,7 +40,7 @@ void CodePart::verify(Row first, Row last) const {
   try {
     for (Row row = first; row < last; ++row) {
       const std::uint64_t bit = std::uint64_t{1} << (row % 64);
-      std::atomic<std::uint64_t>& word = (*checked_)[row / 64];
+      std::atomic<std::uint64_t>& word = notes_->checked[row / 64];
       if ((word.load(std::memory_order_relaxed) & bit) != 0) continue;
       codes_.verify(row);
       word.fetch_or(bit, std::memory_order_relaxed);
@@ -47,7 +56,10 @@ CodesView CodePart::view() const noexcept {
   out.stride = codes_.stride();
   out.rows = codes_.rows();
   out.verifier = this;
-  out.checked = checked_->data();
+  out.checked = notes_->checked.data();
+  out.errors = codes_.values();
+  out.error_step = sizeof(RowFix) / sizeof(float);
+  out.blocks = notes_->blocks.data();
   return out;
 }
 
@@ -64,7 +76,9 @@ Indexer::Indexer(IndexHost& host, FileSystem& files, const IndexConfig& config, 
 
 bool Indexer::wants_codes(const View& view) const noexcept {
   const Mode mode = mode_.load(std::memory_order_relaxed);
-  return mode == Mode::kSq8 || wants_graph(view);
+  // Exact scans are faster by codes, where there are enough rows for it to matter.
+  return mode == Mode::kSq8 || wants_graph(view) ||
+         (mode == Mode::kFlat && view.rows >= auto_rows(view.dim));
 }
 
 bool Indexer::wants_graph(const View& view) const noexcept {
@@ -99,7 +113,7 @@ bool Indexer::step() {
     options.max_batches = 1;
     options.interrupt = &stopping_;
     const Row linked =
-        builder_->link(CodePart(code_files_->view(coded_), checked_).view(), *quantizer_, options);
+        builder_->link(CodePart(code_files_->view(coded_), notes_).view(), *quantizer_, options);
     more_links = next_batch_end(linked) <= coded_;
   }
   return more_links || coded_ < available;
@@ -132,7 +146,7 @@ void Indexer::optimize(std::size_t threads,
   options.max_batches = 1;
   options.threads = threads;
   options.interrupt = interrupt;
-  const CodePart codes(code_files_->view(coded_), checked_);
+  const CodePart codes(code_files_->view(coded_), notes_);
   for (Row linked = graph_->linked(); linked < target;) {
     if (progress) progress(linked, target);
     linked = builder_->link(codes.view(), *quantizer_, options);
@@ -169,7 +183,7 @@ void Indexer::start_codes(std::shared_ptr<const ScalarQuantizer> quantizer, Row 
   header.opaque = quantizer->to_bytes();
   code_files_ = create_code_files(files_, config_.directory, header);
   quantizer_ = std::move(quantizer);
-  checked_ = make_checked(0);
+  notes_ = make_code_notes(0);
   lineage_ = header.lineage;
   coded_ = 0;
   saved_codes_ = 0;
@@ -210,12 +224,11 @@ void Indexer::encode(const View& view, Row last, std::size_t threads, Interrupt*
   code_files_->write(first, {codes.data(), n * stride}, fixes);
   for (const RowFix& fix : fixes) misfits_.add(quantizer_->misfit(fix.value));
   coded_ = last;
-  if (checked_words(last) > checked_->size()) {
-    const auto larger = make_checked(last);
-    for (std::size_t i = 0; i < checked_->size(); ++i) {
-      (*larger)[i].store((*checked_)[i].load(std::memory_order_relaxed), std::memory_order_relaxed);
-    }
-    checked_ = larger;
+  if (last / 64 >= notes_->checked.size()) {
+    const std::shared_ptr<CodeNotes> larger = make_code_notes(last);
+    copy_words(notes_->checked, larger->checked);
+    copy_words(notes_->blocks, larger->blocks);
+    notes_ = larger;
   }
 }
 
@@ -250,7 +263,7 @@ void Indexer::own_graph(Interrupt* interrupt) {
 std::shared_ptr<const IndexView> Indexer::index_view() {
   auto out = std::make_shared<IndexView>();
   if (code_files_) {
-    out->codes = std::make_shared<const CodePart>(code_files_->view(coded_), checked_);
+    out->codes = std::make_shared<const CodePart>(code_files_->view(coded_), notes_);
     out->quantizer = quantizer_;
   }
   out->graph = graph_;

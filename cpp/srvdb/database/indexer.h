@@ -37,9 +37,14 @@ class DerivedDamage : public Error {
   explicit DerivedDamage(const std::string& message) : Error(ErrorCode::kCorruption, message) {}
 };
 
-// One bit for each row whose code's checksum has been compared.
-using CheckedBits = std::vector<std::atomic<std::uint64_t>>;
-std::shared_ptr<CheckedBits> make_checked(Row rows);  // for twice as many rows
+// What is remembered of codes while they are in use.
+struct CodeNotes {
+  explicit CodeNotes(Row rows);
+  std::vector<std::atomic<std::uint64_t>>
+      checked;                                     // a bit for each row whose checksum was compared
+  std::vector<std::atomic<std::uint64_t>> blocks;  // CodesView::blocks
+};
+std::shared_ptr<CodeNotes> make_code_notes(Row rows);  // for twice as many rows
 
 inline constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
 
@@ -56,8 +61,8 @@ inline constexpr std::uint8_t kDerivedGraph = 2;
 // The codes as a search sees them.
 class CodePart final : public RowVerifier {
  public:
-  CodePart(StridedView codes, std::shared_ptr<CheckedBits> checked)
-      : codes_(std::move(codes)), checked_(std::move(checked)) {}
+  CodePart(StridedView codes, std::shared_ptr<CodeNotes> notes)
+      : codes_(std::move(codes)), notes_(std::move(notes)) {}
   // Checks rows not checked before and remembers them. Throws DerivedDamage.
   void verify(Row first, Row last) const override;
   CodesView view() const noexcept;
@@ -65,7 +70,7 @@ class CodePart final : public RowVerifier {
 
  private:
   StridedView codes_;
-  std::shared_ptr<CheckedBits> checked_;
+  std::shared_ptr<CodeNotes> notes_;
 };
 
 struct IndexView {
@@ -181,7 +186,7 @@ class Indexer {
 
   std::mutex mutex_;  // guards what follows
   std::unique_ptr<StridedFile> code_files_;
-  std::shared_ptr<CheckedBits> checked_;
+  std::shared_ptr<CodeNotes> notes_;
   std::shared_ptr<const ScalarQuantizer> quantizer_;
   std::shared_ptr<Graph> graph_;
   std::unique_ptr<GraphBuilder> builder_;  // null while the graph is a mapped image

@@ -59,7 +59,7 @@ void Indexer::load_codes(const ManifestDerived& entry, Row rows) {
   }
   quantizer_ = std::make_shared<const ScalarQuantizer>(
       ScalarQuantizer::from_bytes(as_byte_span(header.opaque), config_.dim, config_.graph.metric));
-  checked_ = make_checked(covers);
+  notes_ = make_code_notes(covers);
   coded_ = saved_codes_ = trained_rows_ = covers;
   lineage_ = entry.lineage;
   code_files_ = std::move(file);

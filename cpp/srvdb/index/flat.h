@@ -3,9 +3,10 @@
 // How it is exact: a float32 pass computes a score for each row together with a proven bound of
 // its error (distance/metric.h); rows whose score plus error cannot reach the k-th best score
 // minus error are dropped, all others are scored again by the double-precision kernel, whose bits
-// are the same on every instruction set. Memory is bounded: the candidates held are at most a
-// small multiple of k, whatever the data (when ties overflow the buffer, it is rescored and cut,
-// never thrown away).
+// are the same on every instruction set. Where rows have 8-bit codes, the first pass goes over
+// those instead, with their stored errors as bounds (flat_screen.h). Memory is bounded: the
+// candidates held are at most a small multiple of k, whatever the data (when ties overflow the
+// buffer, it is rescored and cut, never thrown away).
 //
 // Scores: higher is better (cosine similarity, inner product, minus the squared distance). Results
 // come best first; equal scores by lower row. Fewer eligible rows than k give a shorter list.
@@ -34,6 +35,10 @@ struct FlatOptions {
   const RowBitmap* excluded = nullptr;  // rows never returned; nullptr: none
   std::size_t threads = 1;              // 0: all
   Interrupt* interrupt = nullptr;
+  // Codes with their errors, of rows [0, codes.rows): exact searches then read little else of these
+  // rows. The answer is the same. With a null quantizer there are none.
+  CodesView codes = {};
+  const ScalarQuantizer* quantizer = nullptr;
 };
 
 // Best k rows for one query (dim floats, finite, any alignment). With threads > 1 the rows are

@@ -71,6 +71,13 @@ struct CodesView {
   // Bit r is set once row r has been checked; the verifier sets it. It covers `rows` rows. Unused
   // without a verifier.
   const std::atomic<std::uint64_t>* checked = nullptr;
+  // The error norm of row r, as encode() returned it, is errors[r * error_step]; checked together
+  // with the code. nullptr: not known, so that nothing can be proven by codes.
+  const float* errors = nullptr;
+  std::size_t error_step = 1;
+  // Where scans note what they found out about whole blocks of rows (code_bounds.h), a word each,
+  // zero at first. nullptr: nowhere.
+  std::atomic<std::uint64_t>* blocks = nullptr;
 
   const std::uint8_t* code(Row r) const noexcept {
     assert(r < rows);
@@ -84,7 +91,21 @@ struct CodesView {
       verifier->verify(r, r + 1);
   }
   void verify(Row first, Row last) const {
-    if (verifier != nullptr && first < last) verifier->verify(first, last);
+    if (verifier != nullptr && first < last && !all_checked(first, last)) {
+      verifier->verify(first, last);
+    }
+  }
+  float error(Row r) const noexcept { return errors[std::size_t{r} * error_step]; }
+
+ private:
+  bool all_checked(Row first, Row last) const noexcept {
+    for (Row word = first / 64; word <= (last - 1) / 64; ++word) {
+      std::uint64_t wanted = ~std::uint64_t{0};
+      if (word == first / 64) wanted <<= first % 64;
+      if (word == (last - 1) / 64) wanted &= ~std::uint64_t{0} >> (63 - (last - 1) % 64);
+      if ((~checked[word].load(std::memory_order_relaxed) & wanted) != 0) return false;
+    }
+    return true;
   }
 };
 

@@ -34,6 +34,7 @@ class ExactTopK {
         excluded_(excluded) {}
 
   double threshold() const noexcept { return threshold_; }
+  bool full() const noexcept { return full_; }  // k rows have been scored: there is a threshold
   double query_norm() const noexcept { return scorer_.query_norm(); }
   std::size_t waiting() const noexcept { return waiting_.size(); }
 

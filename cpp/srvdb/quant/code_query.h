@@ -6,8 +6,10 @@
 // thread-safe.
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
 #include "srvdb/base/aligned.h"
 #include "srvdb/distance/metric.h"
@@ -19,6 +21,40 @@ namespace srvdb {
 constexpr std::size_t code_stride(std::size_t dim) noexcept {
   return round_up(dim, 64);
 }
+
+// Which keys can still matter, for one query and one wanted score: what CodeQuery::key_limit()
+// says, with all that does not depend on the row worked out before.
+class KeyLimit {
+ public:
+  // Largest key with which a row of at most that error and norm could have an exact score >= the
+  // wanted one; INT32_MIN when no row can, INT32_MAX when every row might.
+  std::int32_t operator()(float row_error, double row_norm) const noexcept {
+    const auto error = static_cast<double>(row_error);
+    const double value = base_ + per_error_ * error + per_norm_ * row_norm;
+    if (square_) return to_key(value * value);
+    return to_key(value * (value > 0 ? 1 + kSlack : 1 - kSlack) - key_zero_);
+  }
+
+ private:
+  friend class CodeQuery;
+  // Relative room for every rounding in double precision along the way, the exact score's included
+  // (a sum of 65,536 terms is off by less than 2^-36).
+  static constexpr double kSlack = 0x1p-33;
+
+  static std::int32_t to_key(double key) noexcept {
+    if (!(key < 2147483646.0)) return std::numeric_limits<std::int32_t>::max();
+    if (key < -2147483647.0) return std::numeric_limits<std::int32_t>::min();
+    return static_cast<std::int32_t>(std::floor(key)) + 1;
+  }
+
+  // l2: the square root of the limit is linear in the row's error; else the limit is linear in
+  // error and norm.
+  bool square_ = false;
+  double base_ = 0;
+  double per_error_ = 0;
+  double per_norm_ = 0;
+  double key_zero_ = 0;
+};
 
 class CodeQuery {
  public:
@@ -36,7 +72,10 @@ class CodeQuery {
   // Largest key with which a row of at most that error and norm could still have an exact score >=
   // min_score: rows with a larger key can be skipped. For a block take its largest error and norm.
   // INT32_MIN when no row can; INT32_MAX when every row might.
-  std::int32_t key_limit(double min_score, float row_error, double row_norm) const noexcept;
+  std::int32_t key_limit(double min_score, float row_error, double row_norm) const noexcept {
+    return key_limits(min_score)(row_error, row_norm);
+  }
+  KeyLimit key_limits(double min_score) const noexcept;
 
  private:
   friend class ScalarQuantizer;

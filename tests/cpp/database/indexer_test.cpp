@@ -180,6 +180,38 @@ TEST_F(IndexerTest, AskingForMoreThanThereIsGivesAllThereIs) {
   }
 }
 
+TEST_F(IndexerTest, ExactSearchUsesCodesAndDoesWithoutThemWhenTheyAreDamaged) {
+  constexpr std::size_t kWide = 512;
+  OpenOptions options;
+  options.mode = Mode::kFlat;
+  options.background = false;
+  std::vector<float> rows;
+  std::vector<std::string> expected;
+  {
+    const auto db = open(options);
+    rows = fill(*db, 4200, kWide);
+    expected = ids_of(db->search(rows.data(), kWide, {.k = 20, .exact = true}));
+    EXPECT_EQ(db->stats().coded_rows, 0u);
+    db->optimize(1, nullptr, nullptr);
+    EXPECT_EQ(db->stats().coded_rows, 4200u);
+    fill(*db, 10, kWide, 4200);  // rows without codes
+    EXPECT_EQ(ids_of(db->search(rows.data(), kWide, {.k = 20, .exact = true})), expected);
+  }
+  const std::string file = path_ + "/gen-1/codes.i8";
+  std::string bytes = testing::bytes_of(file);
+  bytes[4096 + 100 * kWide + 5] ^= 1;
+  testing::put_bytes(file, bytes);
+  for (const bool batch : {false, true}) {
+    const auto db = open(options);
+    EXPECT_EQ(db->stats().coded_rows, 4200u);
+    const SearchOptions exact{.k = 20, .exact = true};
+    EXPECT_EQ(ids_of(batch ? db->search_batch(rows.data(), 2, kWide, exact)[0]
+                           : db->search(rows.data(), kWide, exact)),
+              expected);
+    EXPECT_EQ(db->stats().coded_rows, 0u);
+  }
+}
+
 TEST_F(IndexerTest, TheWidestRowsAreTaken) {
   OpenOptions options = hnsw();
   options.mode = Mode::kAuto;

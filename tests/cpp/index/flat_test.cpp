@@ -18,6 +18,11 @@ void expect_exact(const TestRows& rows, const std::vector<float>& queries,
     const std::size_t n = queries.size() / rows.dim();
     const auto batch = flat_search_batch(rows.view(), metric, queries.data(), n, options);
     ASSERT_EQ(batch.size(), n);
+    const TestCodes codes(rows, metric);
+    const TestCodes some(rows, metric, rows.size() / 3 * 2 + 1);
+    const auto coded_batch =
+        flat_search_batch(rows.view(), metric, queries.data(), n, codes.over(options));
+    ASSERT_EQ(coded_batch.size(), n);
     for (std::size_t q = 0; q < n; ++q) {
       const float* query = queries.data() + q * rows.dim();
       const auto truth = brute_force(rows.view(), metric, query, options);
@@ -25,6 +30,11 @@ void expect_exact(const TestRows& rows, const std::vector<float>& queries,
                                 std::to_string(q) + ", dim " + std::to_string(rows.dim());
       ASSERT_EQ(flat_search(rows.view(), metric, query, options), truth) << label;
       ASSERT_EQ(batch[q], truth) << label << ", in a batch";
+      ASSERT_EQ(flat_search(rows.view(), metric, query, codes.over(options)), truth)
+          << label << ", by codes";
+      ASSERT_EQ(flat_search(rows.view(), metric, query, some.over(options)), truth)
+          << label << ", codes of a part";
+      ASSERT_EQ(coded_batch[q], truth) << label << ", in a batch by codes";
     }
   }
 }

@@ -17,10 +17,14 @@ std::uint32_t digest() {
   for (const Metric metric : kMetrics) {
     const TestGraph data(clustered(1200, 37, 3, 0.7, 1), 37, metric);
     crc = crc32c(data.image(), crc);
+    const TestCodes codes(data.rows, metric);
+    const auto batch =
+        flat_search_batch(data.rows.view(), metric, data.rows.at(0), 40, codes.over({.k = 10}));
     for (Row r = 0; r < 1200; r += 50) {
       auto rows = data.search(data.rows.at(r), {.k = 10}).rows;
       const auto exact = flat_search(data.rows.view(), metric, data.rows.at(r), {.k = 10});
       rows.insert(rows.end(), exact.begin(), exact.end());
+      rows.insert(rows.end(), batch[r / 50].begin(), batch[r / 50].end());
       for (const ScoredRow& row : rows) {
         crc = crc32c(&row.score, sizeof(row.score), crc);
         crc = crc32c(&row.row, sizeof(row.row), crc);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstdint>
 #include <memory>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "srvdb/base/aligned.h"
+#include "srvdb/index/code_bounds.h"
 #include "srvdb/index/flat.h"
 #include "srvdb/index/graph_build.h"
 #include "srvdb/index/graph_file.h"
@@ -58,6 +60,50 @@ class TestRows {
   std::vector<float> norms_;
   std::size_t dim_;
   Row file_rows_ = 0;
+};
+
+// Codes of the first `covered` rows with their errors, and room for the notes of scans.
+class TestCodes {
+ public:
+  TestCodes(const TestRows& rows, Metric metric, Row covered = kNoRow)
+      : quantizer_(train(rows, metric)), blocks_(bound_blocks(rows.size())) {
+    const std::size_t stride = quantizer_.stride();
+    const Row n = std::min(covered, rows.size());
+    bytes_.reset(std::size_t{n} * stride);
+    for (Row r = 0; r < n; ++r) {
+      errors_.push_back(quantizer_.encode(rows.at(r), check_row(rows.at(r), rows.dim()).norm,
+                                          bytes_.data() + std::size_t{r} * stride));
+    }
+  }
+
+  static ScalarQuantizer train(const TestRows& rows, Metric metric) {
+    std::vector<const float*> at;
+    const Row n = std::min<Row>(rows.size(), static_cast<Row>(kTrainRows));
+    for (Row r = 0; r < n; ++r) at.push_back(rows.at(r));
+    return ScalarQuantizer::train(at, rows.dim(), metric);
+  }
+  const ScalarQuantizer& quantizer() const { return quantizer_; }
+  CodesView view() const {
+    CodesView view;
+    view.base = bytes_.data();
+    view.stride = quantizer_.stride();
+    view.rows = static_cast<Row>(errors_.size());
+    view.errors = errors_.data();
+    view.blocks = blocks_.data();
+    return view;
+  }
+  // The same search over these codes.
+  FlatOptions over(FlatOptions options) const {
+    options.codes = view();
+    options.quantizer = &quantizer_;
+    return options;
+  }
+
+ private:
+  ScalarQuantizer quantizer_;
+  AlignedBuffer<std::uint8_t> bytes_;
+  std::vector<float> errors_;
+  mutable std::vector<std::atomic<std::uint64_t>> blocks_;
 };
 
 // Gaussian points around `clusters` centres (1: one cloud), `spread` times as wide as the centres'

@@ -1,0 +1,125 @@
+// Exact search by 8-bit codes: the answer of a float32 pass for a quarter of the bytes. Internal to
+// the index layer.
+//
+// How it is exact: each code's error |x - x^| is stored, and a key and an error bound the exact
+// score (CodeQuery). Rows whose bound does not reach the k-th best exact score so far are dropped,
+// all others wait, best key first in line, and are scored again in double precision. Looser codes
+// cost time, never rows: where many rows of a block pass, the block is left to the float32 pass.
+//
+// Borrows everything; one thread each. Errors: what the verifiers of rows and codes throw.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "srvdb/index/code_bounds.h"
+#include "srvdb/index/flat_scan.h"
+#include "srvdb/index/top_k.h"
+#include "srvdb/quant/code_query.h"
+
+namespace srvdb {
+
+// The k best rows of a screen, kept exactly in bounded memory.
+class ScreenedTopK {
+ public:
+  ScreenedTopK(const RowsView& rows, Metric metric, const float* query, const CodeQuery& prepared,
+               std::size_t k, const RowBitmap* excluded)
+      : rows_(&rows),
+        query_(&prepared),
+        k_(k),
+        capacity_(std::max<std::size_t>(2 * k, kMinBuffer)),
+        exact_(rows, metric, query, k, excluded) {
+    refresh();
+  }
+
+  // Which keys cannot be ruled out yet. Changes in settle() and refresh() only.
+  const KeyLimit& limit() const noexcept { return limit_; }
+  // For rows offered without a code. Afterwards refresh().
+  ExactTopK& exact() noexcept { return exact_; }
+  void refresh() noexcept { limit_ = query_->key_limits(exact_.threshold()); }
+  bool full() const noexcept { return exact_.full(); }
+
+  // A row that is not excluded.
+  void offer(std::int32_t key, Row row, const CodeBound& bound) {
+    waiting_.push_back({key, row, bound});
+    if (waiting_.size() >= capacity_) settle();
+  }
+  // Scores what waits, as far as it can still matter.
+  void settle();
+  // What waits after the first rows of a scan is scored soon, so that there is a limit.
+  void settle_first() {
+    if (!full() && waiting_.size() >= k_) settle();
+  }
+  void merge(ScreenedTopK& other) {
+    settle();
+    other.settle();
+    exact_.merge(other.exact_);
+  }
+  // The answer, best first. Leaves the object empty.
+  std::vector<ScoredRow> take() {
+    settle();
+    return exact_.take();
+  }
+
+ private:
+  static constexpr std::size_t kMinBuffer = 256;
+  static constexpr std::size_t kStep = 16;  // rows scored between two looks at the limit
+
+  struct Waiting {
+    std::int32_t key;
+    Row row;
+    CodeBound bound;
+  };
+  std::size_t score(std::size_t first, std::size_t last);
+
+  const RowsView* rows_;
+  const CodeQuery* query_;
+  std::size_t k_;
+  std::size_t capacity_;
+  ExactTopK exact_;
+  KeyLimit limit_;
+  std::vector<Waiting> waiting_;
+};
+
+// The pass of one query over codes.
+class CodeScreen {
+ public:
+  CodeScreen(const RowsView& rows, Metric metric, const float* query, const CodesView& codes,
+             const ScalarQuantizer& quantizer, const CodeQuery& prepared)
+      : rows_(rows),
+        codes_(codes),
+        distance_(prepared),
+        bounds_(codes, quantizer),
+        floats_(rows, metric, query),
+        kernels_(simd::kernels()) {}
+
+  // Offers every row of [first, last) that can reach the threshold; all of them have codes.
+  void block(Row first, Row last, const RowBitmap* excluded, ScreenedTopK& top);
+
+ private:
+  struct Passed {
+    std::int32_t key;
+    Row row;
+    CodeBound bound;
+  };
+  void offer_left(Row first, Row last, const RowBitmap* excluded, ScreenedTopK& top);
+  void offer_all(Row first, Row last, const RowBitmap* excluded, ScreenedTopK& top);
+  void offer_floats(Row first, Row last, const RowBitmap* excluded, ScreenedTopK& top);
+
+  const RowsView& rows_;
+  const CodesView& codes_;
+  CodeDistance distance_;
+  CodeBounds bounds_;
+  FloatScan floats_;
+  const simd::Kernels& kernels_;
+  std::size_t loose_ = 0;    // blocks in a row that the codes told little about
+  std::size_t without_ = 0;  // blocks yet to be done without codes
+  alignas(64) std::int32_t keys_[kBoundRows];
+  alignas(64) std::uint32_t picked_[kBoundRows];
+  Passed passed_[kBoundRows];
+  Row few_[kBoundRows];
+};
+
+}  // namespace srvdb
