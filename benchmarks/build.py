@@ -25,6 +25,7 @@ from benchmarks.timing import Samples, interleave, pinned
 # Recalls this close are the same; far below what a different effort changes.
 SAME_RECALL = 0.001
 MUST_SET = "sift-photos-957k"
+MUST_RATIO = 3.0
 
 
 def recall_of(index: GraphIndex, data: VectorSet, path: Path, k: int, effort: int) -> float:
@@ -91,8 +92,8 @@ def judge(
     )
     title = f"build, {options.threads} threads, {data.name}"
     detail = {name: {"seconds": taken[name].values, "recall": got[name]} for name in taken}
-    reached = ratio.median >= 1 and enough if data.name == MUST_SET else None
-    must = "" if reached is None else "≥ 1 × hnswlib's speed at its recall"
+    reached = ratio.median >= MUST_RATIO and enough if data.name == MUST_SET else None
+    must = "" if reached is None else f"≥ {MUST_RATIO:g} × hnswlib's speed at its recall"
     report.add(Measure(title, must, text, ratio.median, ratio.interval, reached, detail))
 
 

@@ -45,7 +45,7 @@ class Jobs:
         `depends` is what the result depends on besides the job; parts of the job that name places
         (`cache`, `path`, `queries` as a file) belong into `job` but not into the key.
         """
-        places = {part for part in ("cache", "path") if part in job}
+        places: set[str] = {part for part in ("cache", "path") if part in job}
         if isinstance(job.get("queries"), str):
             places.add("queries")
         known = {part: value for part, value in job.items() if part not in places}

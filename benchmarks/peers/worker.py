@@ -6,7 +6,7 @@ file; what the libraries print does not matter. A crash costs one job. `jobs.py`
 - build: the index, unless it is kept already; seconds, peak memory, bytes on disk.
 - open: from files in the page cache to the first answer; memory after some searches.
 - sweep: recall on the tuning and on the reported half of the queries, and a rough rate, effort by
-  effort, until the highest target is passed on both.
+  effort, until the highest target is passed on both, or recall has levelled off.
 - duel: two libraries in turns at given efforts, one by one and in batches; every round's rate.
 """
 
@@ -36,6 +36,7 @@ from benchmarks.timing import interleave, pinned, seconds
 Job = dict[str, Any]
 CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 MODES = {"one": 1, "batch1": 1, "batch2": 2}  # and their threads
+LEVEL = 0.0005
 MEMORY_SEARCHES = 500
 MEMORY_EFFORT = 100
 
@@ -104,6 +105,13 @@ def timed_answers(
     return [row_numbers(answer) for answer in answers], len(queries) / taken
 
 
+def levelled_off(points: list[dict[str, float]]) -> bool:
+    """Whether doubling the effort gained next to nothing: what is missing will not be found."""
+    if len(points) < 3:
+        return False
+    return all(points[-1][half] - points[-3][half] < LEVEL for half in ("tuning", "recall"))
+
+
 def sweep(job: Job) -> dict[str, Any]:
     data, k = load(job), job["k"]
     halves = [half(data, start, job["queries"]) for start in (0, 1)]
@@ -130,7 +138,7 @@ def sweep(job: Job) -> dict[str, Any]:
                     "qps": rates[1],
                 }
             )
-            if min(got) >= job["until"]:
+            if min(got) >= job["until"] or levelled_off(points):
                 break
     index.close()
     return {"points": points, "load": os.getloadavg()[0]}

@@ -60,6 +60,15 @@ def test_the_rate_at_a_recall_is_taken_round_by_round():
     assert measure.rate_at(0.97, {10: 0.94, 20: 0.96}, [10, 20], "ours", rates) is None
 
 
+def test_a_sweep_ends_when_recall_has_levelled_off():
+    def points(*recalls):
+        return [{"tuning": recall, "recall": recall} for recall in recalls]
+
+    assert worker.levelled_off(points(0.9, 0.95, 0.9501, 0.9502))
+    assert not worker.levelled_off(points(0.9, 0.95, 0.9501))
+    assert not worker.levelled_off(points(0.95, 0.95))
+
+
 # ---- queries and specs -------------------------------------------------------------------------
 
 
