@@ -152,7 +152,6 @@ class SetRun:
             k=self.plan.k,
             queries=self.plan.queries,
             until=max(self.plan.targets) + MARGIN,
-            clock=self.plan.clock,
         )
         return Curve(spec, built, self._run([spec], job)["points"], self._open(spec))
 

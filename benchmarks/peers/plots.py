@@ -36,7 +36,7 @@ def draw(result: SetResult, path: Path, command: str) -> bool:
             )
     axes.set_yscale("log")
     axes.set_xlabel("recall@10")
-    axes.set_ylabel("queries a second, one by one, one thread")
+    axes.set_ylabel("queries a second of processor time, one by one")
     axes.set_title(f"{result.name}, {result.rows:,} × {result.dim}, {result.metric}")
     axes.grid(visible=True, which="both", alpha=0.3)
     if axes.has_data():

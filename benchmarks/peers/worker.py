@@ -5,8 +5,9 @@ file; what the libraries print does not matter. A crash costs one job. `jobs.py`
 
 - build: the index, unless it is kept already; seconds, peak memory, bytes on disk.
 - open: from files in the page cache to the first answer; memory after some searches.
-- sweep: recall on the tuning and on the reported half of the queries, and a rough rate, effort by
-  effort, until the highest target is passed on both, or recall has levelled off.
+- sweep: recall on the tuning and on the reported half of the queries, and the rate by the process's
+  own time, which bears a busy machine; effort by effort, until the highest target is passed on both
+  or recall has levelled off.
 - duel: two libraries in turns at given efforts, one by one and in batches; every round's rate.
 """
 
@@ -93,15 +94,14 @@ def open_and_ask(job: Job) -> dict[str, Any]:
     }
 
 
-def timed_answers(
-    search: Callable[[Any], list[str]], queries: Queries, clock: Callable[[], float]
-) -> tuple[Any, float]:
+def timed_answers(search: Callable[[Any], list[str]], queries: Queries) -> tuple[Any, float]:
+    """Rows of all answers, and how many queries were asked in a second of processor time."""
     answers: list[list[str]] = []
 
     def loop() -> None:
         answers.extend(search(query) for query in queries)
 
-    taken = seconds(loop, clock)
+    taken = seconds(loop, time.process_time)
     return [row_numbers(answer) for answer in answers], len(queries) / taken
 
 
@@ -125,7 +125,7 @@ def sweep(job: Job) -> dict[str, Any]:
             search = index.searcher(k, effort)
             got, rates = [], []
             for part, queries, truth in zip(halves, prepared, truths, strict=True):
-                answers, rate = timed_answers(search, queries, CLOCKS[job["clock"]])
+                answers, rate = timed_answers(search, queries)
                 found = recall.row_matrix(answers, k)
                 got.append(recall.recall_at(part, found, k, truth))
                 rates.append(rate)
