@@ -107,16 +107,22 @@ def records_of(folder: Path, adds: Adds) -> list[bytes]:
         db.persist()  # puts the clock of the next checkpoint back
         for name, row, metadata in zip(adds.ids, adds.arrays(), adds.metadata, strict=True):
             db.add([name], row, [metadata])
-        found = [record for log in sorted((folder / "wal").iterdir()) for record in cut(log)]
-    return found[-len(adds.ids) :]
+        found: dict[int, bytes] = {}
+        for log in (folder / "wal").iterdir():
+            found.update(cut(log, TAIL_HEADER if log.name == "tail" else LOG_HEADER))
+    return [record for _, record in sorted(found.items())][-len(adds.ids) :]
 
 
-def cut(log: Path) -> list[bytes]:
-    content, at, found = log.read_bytes(), LOG_HEADER, []
-    while at < len(content):
-        length = struct.unpack_from("<I", content, at)[0] + RECORD_OVERHEAD
-        found.append(content[at : at + length])
-        at += length
+def cut(log: Path, at: int) -> dict[int, bytes]:
+    """The records of a file of the log from an offset on, by sequence, up to where they end."""
+    content, found, expected = log.read_bytes(), {}, None
+    while at + RECORD_OVERHEAD < len(content):
+        payload, _, sequence = struct.unpack_from("<IIQ", content, at)
+        if sequence == 0 or sequence != (expected or sequence):
+            break
+        found[sequence] = content[at : at + payload + RECORD_OVERHEAD]
+        at += payload + RECORD_OVERHEAD
+        expected = sequence + 1
     return found
 
 

@@ -31,6 +31,7 @@ enum class Bug : unsigned char {
   kShowHalfABatch,
   kMixUpRows,
   kKeepRefusedRows,
+  kIgnoreLogTail,
 };
 
 inline constexpr std::array kBugNames = {
@@ -54,8 +55,9 @@ inline constexpr std::array kBugNames = {
     "show_half_a_batch",
     "mix_up_rows",
     "keep_refused_rows",
+    "ignore_log_tail",
 };
-static_assert(kBugNames.size() == static_cast<std::size_t>(Bug::kKeepRefusedRows) + 1);
+static_assert(kBugNames.size() == static_cast<std::size_t>(Bug::kIgnoreLogTail) + 1);
 
 #ifdef SRVDB_PLANTED_BUGS
 bool planted(Bug bug) noexcept;

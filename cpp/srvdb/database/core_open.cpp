@@ -344,6 +344,7 @@ void Core::join(const OpenOptions& options) {
 
 WalOptions Core::wal_options() const {
   WalOptions options;
+  if (options_.durability == Durability::kOs) options.buffering = WalBuffering::kShared;
   if (options_.durability == Durability::kMemory) options.buffering = WalBuffering::kProcess;
   return options;
 }

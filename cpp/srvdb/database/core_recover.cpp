@@ -8,6 +8,7 @@
 #include "srvdb/base/events.h"
 #include "srvdb/base/planted_bugs.h"
 #include "srvdb/database/core.h"
+#include "srvdb/storage/wal_tail.h"
 
 namespace srvdb {
 namespace {
@@ -37,6 +38,7 @@ void Core::recover() {
   if (!files_.exists(directory)) {
     throw Error(ErrorCode::kCorruption, directory + " is missing");
   }
+  if (!options_.read_only) settle_wal_tail(files_, directory);
   WalReader reader(files_, directory, applied_);
   while (const std::optional<WalRecord> record = reader.next()) {
     if (planted(Bug::kSkipARecord) && record->sequence % 8 == 0) continue;

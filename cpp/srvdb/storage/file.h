@@ -95,6 +95,12 @@ class FileSystem {
   virtual ~FileSystem() = default;
 
   virtual std::unique_ptr<File> open(const std::string& path, OpenMode mode) = 0;
+  // A file of `bytes` bytes (made, or grown with zeros) whose writes are copies into shared memory:
+  // they outlive the process as any write does, need no system call, and do not fail within
+  // `bytes`. Null where there is no such thing, or where a page could turn out to have no room
+  // after all, which would end the process: on file systems that copy on write, or across a
+  // network.
+  virtual std::unique_ptr<File> open_shared(const std::string& path, std::size_t bytes);
   virtual void rename(const std::string& from, const std::string& to) = 0;  // replaces `to`
   virtual void remove(const std::string& path) = 0;    // a file or an empty directory
   virtual bool make_dir(const std::string& path) = 0;  // false when it was there already

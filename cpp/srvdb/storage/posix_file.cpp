@@ -2,7 +2,9 @@
 #include <fcntl.h>
 #ifdef __linux__
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <sys/ioctl.h>
+#include <sys/vfs.h>
 #endif
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -197,6 +199,70 @@ class PosixFile final : public File {
   Descriptor fd_;
 };
 
+// Whether a page of a file that has its blocks can always be written through memory.
+bool keeps_blocks([[maybe_unused]] int descriptor) noexcept {
+#ifdef __linux__
+  struct statfs found;
+  if (::fstatfs(descriptor, &found) != 0) return false;
+  constexpr unsigned kXfsMagic = 0x58465342;  // not in every linux/magic.h
+  const auto type = static_cast<unsigned>(found.f_type);
+  return type == EXT4_SUPER_MAGIC || type == kXfsMagic || type == TMPFS_MAGIC;
+#else
+  return false;
+#endif
+}
+
+// Writes are copies into a mapping; all else is the file's.
+class SharedFile final : public File {
+ public:
+  // The file has that many bytes, and blocks for them.
+  SharedFile(std::unique_ptr<PosixFile> file, std::size_t bytes)
+      : File(file->path()), file_(std::move(file)), bytes_(bytes) {
+    const int protection = PROT_READ | PROT_WRITE;
+    at_ = ::mmap(nullptr, bytes, protection, MAP_SHARED, file_->descriptor(), off_t{0});
+    if (at_ == MAP_FAILED) throw_storage("cannot map", path(), errno);
+#ifdef MADV_DONTFORK
+    ::madvise(at_, bytes, MADV_DONTFORK);
+#endif
+  }
+  ~SharedFile() override {
+    ::munmap(at_, bytes_);
+  }
+  SharedFile(const SharedFile&) = delete;
+  SharedFile& operator=(const SharedFile&) = delete;
+
+  std::size_t pread(void* to, std::size_t bytes, std::uint64_t offset) const override {
+    return file_->pread(to, bytes, offset);
+  }
+  void pwrite(const void* from, std::size_t bytes, std::uint64_t offset) override {
+    if (offset > bytes_ || bytes > bytes_ - offset) throw_storage("cannot write", path(), EFBIG);
+    std::memcpy(static_cast<char*>(at_) + offset, from, bytes);
+  }
+  void pwritev(std::span<const ByteSpan> parts, std::uint64_t offset) override {
+    for (const ByteSpan part : parts) {
+      pwrite(part.data(), part.size(), offset);
+      offset += part.size();
+    }
+  }
+  void sync_data() override {
+    file_->sync_data();
+  }
+  void truncate(std::uint64_t) override {
+    throw_storage("cannot truncate", path(), EINVAL);
+  }
+  std::uint64_t size() const override {
+    return file_->size();
+  }
+  std::shared_ptr<const Mapping> map(std::size_t reserve) const override {
+    return file_->map(reserve);
+  }
+
+ private:
+  std::unique_ptr<PosixFile> file_;
+  std::size_t bytes_;
+  void* at_;
+};
+
 class PosixFileSystem final : public FileSystem {
  public:
   std::unique_ptr<File> open(const std::string& path, OpenMode mode) override {
@@ -205,6 +271,22 @@ class PosixFileSystem final : public FileSystem {
     if (mode == OpenMode::kCreate) flags |= O_CREAT;
     if (mode == OpenMode::kCreateNew) flags |= O_CREAT | O_EXCL;
     return std::make_unique<PosixFile>(path, open_or_throw(path, flags));
+  }
+
+  std::unique_ptr<File> open_shared(const std::string& path, std::size_t bytes) override {
+    auto file = std::make_unique<PosixFile>(path, open_or_throw(path, O_RDWR | O_CREAT));
+    if (!keeps_blocks(file->descriptor())) {
+      file.reset();
+      remove(path);
+      return nullptr;
+    }
+    const int error = ::posix_fallocate(file->descriptor(), off_t{0}, static_cast<off_t>(bytes));
+    if (error != 0) {
+      file.reset();
+      remove(path);
+      throw_storage("cannot make room in", path, error);
+    }
+    return std::make_unique<SharedFile>(std::move(file), bytes);
   }
 
   void rename(const std::string& from, const std::string& to) override {

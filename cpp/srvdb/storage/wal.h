@@ -34,9 +34,12 @@ inline constexpr std::size_t kWalRecordOverheadBytes = kWalRecordHeaderBytes + 4
 inline constexpr std::size_t kMaxWalPayloadBytes = 2 * kMaxBatchBytes;
 
 struct WalRecordHeader;  // wal_format.h
+class WalTail;           // wal_tail.h
 
 enum class WalBuffering : std::uint8_t {
   kNone,     // one write call a record: survives the process
+  kShared,   // kept in the tail (wal_tail.h) until flush(), sync() or a full tail: survives the
+             // process too; the same as kNone where the file system cannot
   kProcess,  // kept in memory until flush(), sync() or a full buffer: lost with the process
 };
 
@@ -59,7 +62,7 @@ class WalWriter {
   // `next` is the sequence of the first record to come: one above everything applied or in the log.
   // Older segments in the directory are known to remove_through and live_bytes.
   WalWriter(FileSystem& files, std::string directory, Sequence next, WalOptions options = {});
-  ~WalWriter();  // flushes a process buffer if it can; syncs nothing
+  ~WalWriter();  // flushes what is buffered if it can; syncs nothing
   WalWriter(const WalWriter&) = delete;
   WalWriter& operator=(const WalWriter&) = delete;
 
@@ -92,6 +95,10 @@ class WalWriter {
   void check_usable() const;
   void open_segment();
   void flush_locked();
+  std::size_t room() const noexcept;
+  void begin_tail();
+  void put_buffered(const WalRecordHeader& header, std::span<const ByteSpan> payload,
+                    std::size_t total);
   void write_at_end(std::span<const ByteSpan> parts, std::size_t bytes);
   void write_record(const WalRecordHeader& header, std::span<const ByteSpan> payload,
                     std::size_t total);
@@ -107,7 +114,9 @@ class WalWriter {
   std::condition_variable synced_;  // a sync has ended
   bool syncing_ = false;
   std::string record_;  // room for the record being written
-  std::string buffer_;  // records not yet handed to the operating system
+  std::string buffer_;  // records not yet handed to the operating system, or in the tail alone
+  std::unique_ptr<WalTail> tail_;
+  bool tail_begun_ = false;  // it continues the current segment from its end on
   std::shared_ptr<Segment> current_;
   std::deque<std::shared_ptr<Segment>> unsynced_;  // oldest first; the current one last
   struct Old {

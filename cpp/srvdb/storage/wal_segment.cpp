@@ -6,6 +6,7 @@
 #include "srvdb/base/crc32c.h"
 #include "srvdb/base/planted_bugs.h"
 #include "srvdb/storage/wal.h"
+#include "srvdb/storage/wal_tail.h"
 
 namespace srvdb {
 
@@ -15,8 +16,17 @@ constexpr std::size_t kWindowBytes = std::size_t{1} << 20;
 
 }  // namespace
 
-WalSegment::WalSegment(FileSystem& files, const std::string& path)
-    : file_(files.open(path, OpenMode::kRead)), size_(file_->size()) {
+WalSegment::WalSegment(FileSystem& files, const std::string& path) {
+  // The tail first: a process at work moves records from it to the segment, never back.
+  const std::size_t slash = path.rfind('/');
+  const auto tail = read_wal_tail(files, path.substr(0, slash));
+  file_ = files.open(path, OpenMode::kRead);
+  size_ = file_->size();
+  if (tail && wal_segment_first(path.substr(slash + 1)) == tail->header.segment) {
+    const ByteSpan beyond = beyond_segment(*tail, size_);
+    tail_.assign(beyond.begin(), beyond.end());
+    size_ += tail_.size();
+  }
   const ByteSpan start = window(0, kWalSegmentHeaderBytes + kWalRecordHeaderBytes);
   if (start.size() >= kWalSegmentHeaderBytes) {
     header_ = decode_wal_segment_header(start.first(kWalSegmentHeaderBytes), path);
@@ -42,11 +52,25 @@ ByteSpan WalSegment::window(std::uint64_t offset, std::size_t bytes) {
     const std::uint64_t want = std::max<std::uint64_t>(bytes, kWindowBytes);
     buffer_.resize(static_cast<std::size_t>(std::min(want, size_ - offset)));
     buffer_offset_ = offset;
-    buffer_.resize(file_->pread(buffer_.data(), buffer_.size(), offset));
+    buffer_.resize(read(buffer_.data(), buffer_.size(), offset));
   }
   const ByteSpan all = ByteSpan(buffer_).subspan(
       std::min(buffer_.size(), static_cast<std::size_t>(offset - buffer_offset_)));
   return all.first(std::min(bytes, all.size()));
+}
+
+std::size_t WalSegment::read(std::uint8_t* to, std::size_t bytes, std::uint64_t offset) const {
+  const std::uint64_t file_end = size_ - tail_.size();
+  std::size_t done = 0;
+  if (offset < file_end) {
+    const std::uint64_t wanted = std::min<std::uint64_t>(bytes, file_end - offset);
+    done = file_->pread(to, static_cast<std::size_t>(wanted), offset);
+    if (done < wanted) return done;
+  }
+  const auto at = static_cast<std::size_t>(offset + done - file_end);
+  const std::size_t rest = std::min(bytes - done, tail_.size() - at);
+  std::copy_n(tail_.begin() + static_cast<std::ptrdiff_t>(at), rest, to + done);
+  return done + rest;
 }
 
 std::optional<WalRecordHeader> WalSegment::valid_record(std::uint64_t offset) {

@@ -1,5 +1,6 @@
 // One log segment, read: its header, records at an offset, and the search for records behind
-// damage.
+// damage. Records that a process left in the tail (wal_tail.h) are read as if the segment held
+// them.
 //
 // Reads through a window, so memory is bounded by the largest record. Single-threaded. Nothing here
 // throws for damaged bytes; failed reads throw Error(kStorage).
@@ -21,7 +22,8 @@ class WalSegment {
  public:
   WalSegment(FileSystem& files, const std::string& path);
 
-  std::uint64_t size() const noexcept { return size_; }  // when it was opened
+  // When it was opened; with what the tail adds.
+  std::uint64_t size() const noexcept { return size_; }
   // Nothing when it is damaged.
   const std::optional<WalSegmentHeader>& header() const noexcept { return header_; }
 
@@ -43,8 +45,11 @@ class WalSegment {
   // Bytes [offset, offset + bytes) of the file, fewer at its end; lives until the next call.
   ByteSpan window(std::uint64_t offset, std::size_t bytes);
 
+  std::size_t read(std::uint8_t* to, std::size_t bytes, std::uint64_t offset) const;
+
+  std::vector<std::uint8_t> tail_;  // what follows the file
   std::unique_ptr<File> file_;
-  std::uint64_t size_ = 0;
+  std::uint64_t size_ = 0;  // with the tail
   std::optional<WalSegmentHeader> header_;
   std::vector<std::uint64_t> salts_;  // one when the header is good, else the candidates
   std::vector<std::uint8_t> buffer_;  // file bytes from buffer_offset_ on

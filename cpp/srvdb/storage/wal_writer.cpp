@@ -10,6 +10,7 @@
 #include "srvdb/storage/manifest.h"
 #include "srvdb/storage/wal.h"
 #include "srvdb/storage/wal_format.h"
+#include "srvdb/storage/wal_tail.h"
 
 namespace srvdb {
 
@@ -55,8 +56,11 @@ WalWriter::~WalWriter() {
   if (poisoned()) return;
   try {
     flush();
+    if (tail_ == nullptr) return;
+    tail_.reset();
+    remove_wal_tail(files_, directory_);
   } catch (const std::exception&) {
-    // Buffered records are lost with the process by contract; a destructor can say no more.
+    // Records in memory are lost with the process by contract, the tail is there to be read.
   }
 }
 
@@ -104,6 +108,7 @@ void WalWriter::open_segment() {
   bytes_.store(segment->end, std::memory_order_relaxed);
   unsynced_.push_back(segment);
   current_ = std::move(segment);
+  tail_begun_ = false;
 }
 
 void WalWriter::remove_or_poison(const std::string& path) noexcept {
@@ -133,6 +138,7 @@ void WalWriter::write_at_end(std::span<const ByteSpan> parts, std::size_t bytes)
     throw;
   }
   segment.end += bytes;
+  tail_begun_ = false;
 }
 
 void WalWriter::flush_locked() {
@@ -158,6 +164,32 @@ void WalWriter::write_record(const WalRecordHeader& header, std::span<const Byte
   write_at_end(parts, total);
 }
 
+// Bytes of records that may wait.
+std::size_t WalWriter::room() const noexcept {
+  if (options_.buffering == WalBuffering::kShared) return kWalTailRoom;
+  return options_.buffering == WalBuffering::kProcess ? options_.buffer_bytes : 0;
+}
+
+// Makes the tail continue the current segment. Nothing is in it alone.
+void WalWriter::begin_tail() {
+  if (tail_ == nullptr) tail_ = WalTail::open(files_, directory_);
+  if (tail_ == nullptr) {
+    options_.buffering = WalBuffering::kNone;
+    return;
+  }
+  tail_->restart({current_->first, current_->salt, current_->end, last_sequence() + 1});
+  tail_begun_ = true;
+}
+
+// Keeps a record for a later write; in the tail too when the process may not take it along.
+void WalWriter::put_buffered(const WalRecordHeader& header, std::span<const ByteSpan> payload,
+                             std::size_t total) {
+  const std::size_t before = buffer_.size();
+  put_record(buffer_, header, payload, total);
+  if (options_.buffering != WalBuffering::kShared) return;
+  tail_->write(as_byte_span(buffer_).subspan(before), before);
+}
+
 Sequence WalWriter::append(std::uint8_t type, std::span<const ByteSpan> payload) {
   std::size_t bytes = 0;
   for (const ByteSpan part : payload) bytes += part.size();
@@ -173,12 +205,10 @@ Sequence WalWriter::append(std::uint8_t type, std::span<const ByteSpan> payload)
   const WalRecordHeader header{static_cast<std::uint32_t>(bytes), type, sequence,
                                std::min(durable_sequence(), sequence - 1), current_->salt};
   const std::size_t total = bytes + kWalRecordOverheadBytes;
-  const bool buffered = options_.buffering == WalBuffering::kProcess;
-  if (buffered && !buffer_.empty() && buffer_.size() + total > options_.buffer_bytes) {
-    flush_locked();
-  }
-  if (buffered && total <= options_.buffer_bytes) {
-    put_record(buffer_, header, payload, total);
+  if (buffer_.size() + total > room()) flush_locked();
+  if (options_.buffering == WalBuffering::kShared && !tail_begun_ && total <= room()) begin_tail();
+  if (total <= room()) {
+    put_buffered(header, payload, total);
   } else if (total <= kCopiedRecordBytes) {
     record_.clear();
     put_record(record_, header, payload, total);

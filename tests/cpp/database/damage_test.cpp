@@ -114,13 +114,7 @@ class DamageTest : public DatabaseTest {
     }
     return out;
   }
-  std::string only_file(const std::string& directory) const {
-    std::vector<std::string> names;
-    for (const auto& entry : fs::directory_iterator(pristine_ + "/" + directory)) {
-      names.push_back(directory + "/" + entry.path().filename().string());
-    }
-    return *std::max_element(names.begin(), names.end());
-  }
+  std::size_t flip_log(const std::string& file, std::size_t first, std::size_t last);
 
   std::string pristine_;
   Model model_;
@@ -199,12 +193,12 @@ TEST_F(DamageTest, FilesOfTruthThatAreMissingOrShortAreRefused) {
 
 // The log's last segment was never synced, so damage there cannot be told from a crash and cuts it;
 // what is left is a state the database once had.
-TEST_F(DamageTest, FlippedBytesOfTheLogLeaveAStateThatOnceWas) {
-  make(Mode::kFlat);
-  const std::string file = only_file("wal");
+// Flips bits of a file of the log, 60 places in [first, last); how many of them were noticed.
+std::size_t DamageTest::flip_log(const std::string& file, std::size_t first, std::size_t last) {
   const std::string bytes = testing::bytes_of(pristine_ + "/" + file);
-  std::size_t cut = 0;
-  for (const std::size_t at : testing::spread(bytes.size(), 60)) {
+  std::size_t noticed = 0;
+  for (const std::size_t place : testing::spread(std::min(last, bytes.size()) - first, 60)) {
+    const std::size_t at = first + place;
     const std::string copy = root_ + "/copy";
     fs::copy(pristine_, copy, fs::copy_options::recursive);
     std::string damaged = bytes;
@@ -217,14 +211,31 @@ TEST_F(DamageTest, FlippedBytesOfTheLogLeaveAStateThatOnceWas) {
       const std::size_t n = db->count();
       EXPECT_TRUE(n == kRows || n == kRows + 10 || n == kRows + 8) << n << " records, at " << at;
       EXPECT_EQ(db->scroll("", 1000, true, true).size(), n);
-      cut += n == kRows + 8 ? 0 : 1;
+      noticed += n == kRows + 8 ? 0 : 1;
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), ErrorCode::kCorruption) << error.what();
-      ++cut;
+      ++noticed;
     }
     fs::remove_all(copy);
   }
-  EXPECT_GT(cut, 50u);
+  return noticed;
+}
+
+TEST_F(DamageTest, FlippedBytesOfTheLogLeaveAStateThatOnceWas) {
+  make(Mode::kFlat);
+  const std::string log = settled_log(pristine_);
+  EXPECT_GT(flip_log(fs::relative(log, pristine_), 0, SIZE_MAX), 50u);
+}
+
+TEST_F(DamageTest, FlippedBytesOfTheLogsTailLeaveAStateThatOnceWas) {
+  make(Mode::kFlat);
+  if (!fs::exists(pristine_ + "/wal/tail")) GTEST_SKIP() << "no safe shared memory here";
+  const auto tail = read_wal_tail(posix_file_system(), pristine_ + "/wal");
+  ASSERT_TRUE(tail);
+  const std::size_t used = kWalTailHeaderBytes + tail->records.size();
+  EXPECT_GT(flip_log("wal/tail", kWalTailHeaderBytes, used), 50u);
+  EXPECT_EQ(flip_log("wal/tail", 0, 128), 0u) << "the header stands twice";
+  EXPECT_EQ(flip_log("wal/tail", used, SIZE_MAX), 0u) << "nothing is there";
 }
 
 }  // namespace

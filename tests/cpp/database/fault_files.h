@@ -42,6 +42,11 @@ class FaultFiles final : public FileSystem {
     if (makes) step(path, false);
     return std::make_unique<FaultFile>(*this, real_.open(path, mode));
   }
+  // Only making it can fail: its writes are copies into memory.
+  std::unique_ptr<File> open_shared(const std::string& path, std::size_t bytes) override {
+    step(path, false);
+    return real_.open_shared(path, bytes);
+  }
   void rename(const std::string& from, const std::string& to) override {
     step(to, false);
     real_.rename(from, to);

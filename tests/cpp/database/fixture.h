@@ -14,6 +14,7 @@
 
 #include "srvdb/base/error.h"
 #include "srvdb/database/database.h"
+#include "srvdb/storage/wal_tail.h"
 #include "support/code_of.h"
 
 namespace srvdb {
@@ -79,6 +80,15 @@ class DatabaseTest : public ::testing::Test {
     const std::string to = std::filesystem::path(root_) / name;
     std::filesystem::copy(path_, to, std::filesystem::copy_options::recursive);
     return to;
+  }
+  // The last segment of a killed database's log, with what the process left in the tail.
+  static std::string settled_log(const std::string& database) {
+    settle_wal_tail(posix_file_system(), database + "/wal");
+    std::string last;
+    for (const auto& entry : std::filesystem::directory_iterator(database + "/wal")) {
+      last = std::max(last, entry.path().string());
+    }
+    return last;
   }
   static std::vector<std::string> ids_of(const SearchResult& result) {
     std::vector<std::string> out;

@@ -85,10 +85,7 @@ TEST_F(SnapshotTest, ARecoveryThatCutsRowsLeavesTheSnapshotAsItWas) {
   int status = 0;
   ASSERT_EQ(::waitpid(child, &status, 0), child);
   ASSERT_EQ(status, 0);
-  std::string log;
-  for (const auto& entry : fs::directory_iterator(path_ + "/wal")) {
-    log = std::max(log, entry.path().string());
-  }
+  const std::string log = settled_log(path_);
   fs::resize_file(log, fs::file_size(log) - 1);  // the last batch was never logged whole
   ASSERT_EQ(fs::hard_link_count(snapshot_path("s") + "/gen-1/vectors.bin"), 2u);
   const auto before = random_rows(50, kDim);

@@ -20,8 +20,8 @@ constexpr std::size_t kLeastRows = 40;
 constexpr std::size_t kPage = 4096;
 constexpr const char* kSnapshot = "kept";
 
-OpenOptions options_of(bool read_only) {
-  OpenOptions options = small_options(Durability::kDisk, nullptr);
+OpenOptions options_of(bool read_only, Durability durability = Durability::kDisk) {
+  OpenOptions options = small_options(durability, nullptr);
   options.read_only = read_only;
   return options;
 }
@@ -149,16 +149,22 @@ Pristine::Pristine(std::uint64_t seed) {
 
 void Pristine::make(const std::string& directory) const {
   use_simulated_clock();
-  OpenOptions options = options_of(false);
-  options.mode = Mode::kHnsw;
+  const auto grow = [&](const std::string& path, Durability durability) {
+    OpenOptions options = options_of(false, durability);
+    options.mode = Mode::kHnsw;
+    auto db = Database::open(path, options);
+    for (const Step& step : steps_) step.apply(*db);
+    return db;
+  };
   const std::string path = directory + "/open";
-  const auto db = Database::open(path, options);
-  for (const Step& step : steps_) step.apply(*db);
+  const auto db = grow(path, Durability::kDisk);
   copy_tree(path, directory + "/crashed");
   db->backup(directory + "/backup", true);
   db->close();
   copy_tree(path, directory + "/closed");
-  for (const char* name : {"/crashed", "/closed"}) {
+  const auto other = grow(directory + "/other", Durability::kOs);
+  copy_tree(directory + "/other", directory + "/crashed at os");
+  for (const char* name : {"/crashed", "/closed", "/crashed at os"}) {
     check_rows(worlds_.back().rows, read_rows(*Database::open(directory + name, options_of(true))));
   }
 }
@@ -170,6 +176,7 @@ std::vector<std::string> files_to_damage(const std::string& closed) {
     const bool scratch = name.ends_with("LOCK") || name.ends_with("-lock");
     if (entry.is_regular_file() && !scratch && entry.file_size() > 0) out.push_back(name);
   }
+  out.push_back(kLogTail);  // of another database, which is not synced
   std::sort(out.begin(), out.end());
   return out;
 }

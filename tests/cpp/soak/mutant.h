@@ -16,7 +16,8 @@ inline constexpr std::size_t kDamages = 4;
 const char* damage_name(Damage damage) noexcept;
 
 // A database with files of every type: as its writer's death left it ("crashed", with a log to be
-// replayed) and as it was closed ("closed"); and a backup of it in one file.
+// replayed) and as it was closed ("closed"); a backup of it in one file; and what the same writes
+// at "os" leave when their writer dies ("crashed at os", whose log ends in its tail).
 class Pristine {
  public:
   // What the files hold follows from the seed; make() writes them, in any process.
@@ -32,6 +33,8 @@ class Pristine {
   std::vector<World> worlds_;
   Rows snapshot_;
 };
+
+inline constexpr const char* kLogTail = "wal/tail";
 
 // Files to damage, relative to the database; "backup" is the backup.
 std::vector<std::string> files_to_damage(const std::string& closed);

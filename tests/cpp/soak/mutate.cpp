@@ -104,7 +104,8 @@ void MutantRun::ask(std::uint64_t n) const {
   } else {
     const bool log = file.starts_with("wal/");
     const bool crashed = log || n / kDamages % 2 == 0;
-    const std::string from = scratch_.path(crashed ? "crashed" : "closed") + "/";
+    const char* const left = file == kLogTail ? "crashed at os" : "crashed";
+    const std::string from = scratch_.path(crashed ? left : "closed") + "/";
     const std::string other = scratch_.path(crashed ? "closed" : "crashed") + "/";
     copy_tree(from, work);
     put_bytes(work + "/" + file,

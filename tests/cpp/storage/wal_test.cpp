@@ -7,66 +7,11 @@
 #include <thread>
 
 #include "srvdb/base/error.h"
-#include "support/simulated_files.h"
+#include "support/code_of.h"
+#include "wal_cases.h"
 
 namespace srvdb {
 namespace {
-
-using testing::SimulatedFiles;
-
-constexpr const char* kDirectory = "wal";
-const std::string kFirstSegment = "wal/00000000000000000001.log";
-
-std::unique_ptr<SimulatedFiles> fresh_files() {
-  auto files = std::make_unique<SimulatedFiles>();
-  files->make_dir(kDirectory);
-  files->sync_dir("");
-  return files;
-}
-
-std::string payload_of(Sequence sequence) {
-  return "payload " + std::to_string(sequence) + std::string(sequence % 7, 'x');
-}
-
-Sequence append(WalWriter& writer, const std::string& text) {
-  const ByteSpan parts[2] = {as_byte_span(text).first(text.size() / 2),
-                             as_byte_span(text).subspan(text.size() / 2)};
-  return writer.append(1, parts);
-}
-
-Sequence append_next(WalWriter& writer) {
-  const Sequence next = writer.last_sequence() + 1;
-  return append(writer, payload_of(next));
-}
-
-struct Log {
-  std::vector<Sequence> sequences;
-  WalEnd end;
-};
-
-// Reads everything above `after`; every payload must be the right one.
-Log read_log(FileSystem& files, Sequence after) {
-  WalReader reader(files, kDirectory, after);
-  Log log;
-  while (const auto record = reader.next()) {
-    EXPECT_EQ(as_text(record->payload), payload_of(record->sequence));
-    EXPECT_EQ(record->sequence, after + 1 + log.sequences.size());
-    log.sequences.push_back(record->sequence);
-  }
-  log.end = reader.end();
-  return log;
-}
-
-ErrorCode code_of(const std::function<void()>& call, int* os_error = nullptr) {
-  try {
-    call();
-  } catch (const Error& error) {
-    if (os_error != nullptr) *os_error = error.os_error();
-    return error.code();
-  }
-  ADD_FAILURE() << "expected an error";
-  return ErrorCode::kInvalidInput;
-}
 
 TEST(Wal, WritesNothingBeforeTheFirstRecord) {
   const auto files = fresh_files();
@@ -256,9 +201,7 @@ TEST(Wal, NoRoomRefusesOneRecordAndLeavesTheWriterUsable) {
       if (first_fault == 2) append_next(writer);
       const auto skipped = static_cast<std::uint64_t>(first_fault % 2);
       files->set_fault({files->operations() + skipped, ENOSPC, false, partial});
-      int os_error = 0;
-      EXPECT_EQ(code_of([&] { append_next(writer); }, &os_error), ErrorCode::kStorage);
-      EXPECT_EQ(os_error, ENOSPC);
+      EXPECT_EQ(os_error_of([&] { append_next(writer); }), ENOSPC);
       EXPECT_FALSE(writer.poisoned());
       if (files->exists(kFirstSegment)) {
         EXPECT_EQ(files->contents(kFirstSegment).size(), writer.segment_bytes()) << "cut back";

@@ -90,6 +90,7 @@ class SimulatedFiles final : public FileSystem {
   }
 
   std::unique_ptr<File> open(const std::string& path, OpenMode mode) override;
+  std::unique_ptr<File> open_shared(const std::string& path, std::size_t bytes) override;
   void rename(const std::string& from, const std::string& to) override {
     const std::lock_guard lock(mutex_);
     step_needing_no_room(to);
@@ -195,8 +196,9 @@ class SimulatedFiles final : public FileSystem {
   };
   class SimulatedFile final : public File {
    public:
-    SimulatedFile(std::string path, SimulatedFiles& files, std::shared_ptr<SimulatedInode> inode)
-        : File(std::move(path)), files_(files), inode_(std::move(inode)) {}
+    SimulatedFile(std::string path, SimulatedFiles& files, std::shared_ptr<SimulatedInode> inode,
+                  bool shared = false)
+        : File(std::move(path)), files_(files), inode_(std::move(inode)), shared_(shared) {}
     std::size_t pread(void* to, std::size_t bytes, std::uint64_t offset) const override {
       const std::lock_guard lock(files_.mutex_);
       if (offset >= inode_->size()) return 0;
@@ -206,6 +208,10 @@ class SimulatedFiles final : public FileSystem {
     }
     void pwrite(const void* from, std::size_t bytes, std::uint64_t offset) override {
       const std::lock_guard lock(files_.mutex_);
+      if (shared_) {
+        files_.step_that_cannot_fail();
+        return inode_->write(from, bytes, offset);
+      }
       files_.step(path(), [&] {
         const std::uint64_t end = offset + std::min(bytes, files_.fault_.partial_bytes);
         const std::uint64_t kept = end == offset + bytes ? end : end / 512 * 512;
@@ -241,6 +247,7 @@ class SimulatedFiles final : public FileSystem {
    private:
     SimulatedFiles& files_;
     std::shared_ptr<SimulatedInode> inode_;
+    bool shared_;  // writes are copies into memory
   };
 
   std::shared_ptr<SimulatedInode> find(const std::string& path) {
@@ -256,6 +263,10 @@ class SimulatedFiles final : public FileSystem {
     if (!fails) return;
     if (before_failing) before_failing();
     throw_storage("simulated failure of", path, fault_.error);
+  }
+  void step_that_cannot_fail() {
+    if (before_each_) before_each_();
+    ++operations_;
   }
   void step_needing_no_room(const std::string& path) {
     step(path, [&] { failed_needing_no_room_ = true; });
@@ -294,6 +305,15 @@ inline std::unique_ptr<File> SimulatedFiles::open(const std::string& path, OpenM
   }
   if (mode == OpenMode::kCreateNew) throw_storage("cannot open", path, EEXIST);
   return std::make_unique<SimulatedFile>(path, *this, found->second);
+}
+
+inline std::unique_ptr<File> SimulatedFiles::open_shared(const std::string& path,
+                                                         std::size_t bytes) {
+  const auto file = open(path, OpenMode::kCreate);
+  const std::string zeros(bytes - std::min<std::size_t>(bytes, file->size()), '\0');
+  if (!zeros.empty()) file->pwrite(zeros.data(), zeros.size(), file->size());
+  const std::lock_guard lock(mutex_);
+  return std::make_unique<SimulatedFile>(path, *this, find(path), true);
 }
 
 inline std::unique_ptr<SimulatedFiles> SimulatedFiles::crash(Keep keep,
