@@ -44,7 +44,7 @@ clock: Callable[[], float] = time.perf_counter
 
 MUST_OS, MUST_DISK, MUST_MS = 0.4, 0.8, 200.0
 MUST_GROUP = 8.0
-LOG_HEADER, RECORD_OVERHEAD = 64, 36  # cpp/FORMAT.md
+LOG_HEADER, TAIL_HEADER, RECORD_OVERHEAD = 64, 512, 36  # cpp/FORMAT.md
 
 
 class Adds:
