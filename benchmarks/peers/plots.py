@@ -6,6 +6,7 @@ from pathlib import Path
 
 from benchmarks import frontier
 from benchmarks.peers.measure import SetResult, by_library
+from benchmarks.peers.registry import GRAPHS
 
 LOWEST_RECALL = 0.8
 
@@ -21,7 +22,7 @@ def draw(result: SetResult, path: Path, command: str) -> bool:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
-    for number, (library, curves) in enumerate(by_library(result.curves).items()):
+    for library, curves in by_library(result.curves).items():
         points = [point for curve in curves for point in curve.reported()]
         front = [p for p in frontier.pareto_front(points) if p[0] >= LOWEST_RECALL]
         if front:
@@ -31,7 +32,7 @@ def draw(result: SetResult, path: Path, command: str) -> bool:
                 [rate for _, rate in front],
                 marker="o" if ours else ".",
                 linewidth=2.5 if ours else 1.2,
-                color="black" if ours else f"C{number - 1}",
+                color="black" if ours else f"C{list(GRAPHS).index(library)}",
                 label=library,
             )
     axes.set_yscale("log")

@@ -1,5 +1,6 @@
 """How libraries are compared: curves, ties, kept results. No peer has to be installed."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -254,6 +255,8 @@ def test_the_plot_is_drawn_the_same_every_time(tmp_path):
     pytest.importorskip("matplotlib")
     for name in ("a.svg", "b.svg"):
         assert plots.draw(result_of([2.0] * 7), tmp_path / name, "run --it $HOME")
+    peers_alone = dataclasses.replace(result_of([2.0]), curves=result_of([2.0]).curves[1:])
+    assert plots.draw(peers_alone, tmp_path / "c.svg", "run --it")
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
     assert "recall@10" in (tmp_path / "a.svg").read_text()
 
