@@ -22,7 +22,8 @@ std::unique_ptr<Handle> open(const py::bytes& path, std::optional<std::size_t> d
                              const std::string& durability, bool read_only, bool create,
                              std::size_t buffer_bytes, std::size_t flush_rows, bool background,
                              double auto_compact_share, std::uint64_t auto_compact_bytes,
-                             std::int64_t snapshot_every_ms, std::size_t snapshot_keep) {
+                             std::int64_t snapshot_every_ms, std::size_t snapshot_keep,
+                             double recall) {
   OpenOptions options;
   options.dimension = dimension;
   if (metric) options.metric = parse_metric(*metric);
@@ -40,6 +41,7 @@ std::unique_ptr<Handle> open(const py::bytes& path, std::optional<std::size_t> d
   options.auto_compact_bytes = auto_compact_bytes;
   options.snapshot_every_ms = snapshot_every_ms;
   options.snapshot_keep = snapshot_keep;
+  options.recall = recall;
   const std::string directory = path;
   return std::make_unique<Handle>(call_core([&] { return Database::open(directory, options); }));
 }
@@ -120,7 +122,8 @@ void register_database(py::module_& module) {
                   py::arg("buffer_bytes"), py::arg("flush_rows"), py::arg("background"),
                   py::arg("auto_compact_share") = OpenOptions{}.auto_compact_share,
                   py::arg("auto_compact_bytes") = OpenOptions{}.auto_compact_bytes,
-                  py::arg("snapshot_every_ms") = 0, py::arg("snapshot_keep") = 24)
+                  py::arg("snapshot_every_ms") = 0, py::arg("snapshot_keep") = 24,
+                  py::arg("recall") = 0.0)
       .def("write", &write_all, py::arg("ids"), py::arg("rows").noconvert(), py::arg("metadatas"),
            py::arg("replace"), py::arg("expires_at").noconvert() = py::none())
       .def("write_window", &write_window, py::arg("ids"), py::arg("rows").noconvert(),
@@ -147,7 +150,13 @@ void register_database(py::module_& module) {
       .def(
           "set_ef",
           [](const Handle& self, std::uint32_t ef) { call_core([&] { self.core().set_ef(ef); }); },
-          py::arg("ef"));
+          py::arg("ef"))
+      .def(
+          "set_recall",
+          [](const Handle& self, double recall) {
+            call_core([&] { self.core().set_recall(recall); });
+          },
+          py::arg("recall"));
   register_one_row(database);
   register_changes(database);
   register_lifecycle(database);

@@ -7,6 +7,7 @@
 #include "batch.h"
 #include "calls.h"
 #include "database.h"
+#include "srvdb/database/calibration.h"
 
 namespace py = pybind11;
 
@@ -75,6 +76,32 @@ bool contains(const Handle& self, const py::object& id) {
   return call_core([&] { return self.core().contains(name); });
 }
 
+py::dict calibration(const Stats& stats) {
+  const Calibration& measured = *stats.calibration;
+  py::dict d;
+  d["state"] = tuning_name(stats.tuning);
+  d["rows"] = measured.rows;
+  d["time_us"] = measured.time_us;
+  d["seconds"] = 1e-6 * static_cast<double>(measured.cost_us);
+  d["hardness"] = measured.hardness;
+  d["scan_ns"] = measured.scan_ns;
+  d["batch_scan_ns"] = measured.batch_scan_ns;
+  py::dict curves;
+  for (const RecallCurve& curve : measured.curves) {
+    py::list points;
+    for (const CurvePoint& point : curve.points) {
+      points.append(py::make_tuple(point.ef, point.recall, point.bound, point.walk_ns * 1e-3F));
+    }
+    py::dict one;
+    one["queries"] = curve.queries;
+    one["of"] = curve.of_searches ? "searches" : "rows";
+    one["curve"] = points;
+    curves[py::int_(curve.k)] = one;
+  }
+  d["curves"] = curves;
+  return d;
+}
+
 py::dict stats(const Handle& self) {
   const Stats s = call_core([&] { return self.core().stats(); });
   py::dict d;
@@ -89,6 +116,8 @@ py::dict stats(const Handle& self) {
   d["m"] = s.m;
   d["ef_construction"] = s.ef_construction;
   d["ef"] = s.ef;
+  d["recall"] = s.recall == 0 ? py::object(py::none()) : py::object(py::float_(s.recall));
+  d["calibration"] = calibration(s);
   d["buffer_size"] = s.buffer_bytes;
   d["auto_flush_threshold"] = s.flush_rows;
   d["generation"] = s.generation;

@@ -15,9 +15,13 @@ namespace {
 using Vector = py::array_t<float, py::array::c_style>;
 
 py::list search(const Handle& self, const Vector& query, std::size_t k, std::uint32_t ef,
-                bool exact, bool metadata, bool embedding, bool include_deleted) {
-  const SearchOptions options{
-      .k = k, .ef = ef, .exact = exact, .include_deleted = include_deleted, .threads = 1};
+                bool exact, bool metadata, bool embedding, bool include_deleted, double recall) {
+  const SearchOptions options{.k = k,
+                              .ef = ef,
+                              .recall = recall,
+                              .exact = exact,
+                              .include_deleted = include_deleted,
+                              .threads = 1};
   const Include include{metadata, embedding};
   const float* data = query.data();
   const auto dim = static_cast<std::size_t>(query.size());
@@ -37,9 +41,13 @@ struct BatchAnswer {
 
 py::list search_batch(const Handle& self, const Matrix& queries, std::size_t k, std::uint32_t ef,
                       bool exact, bool metadata, bool embedding, std::size_t threads,
-                      StopFlag* stop, bool include_deleted) {
-  const SearchOptions options{
-      .k = k, .ef = ef, .exact = exact, .include_deleted = include_deleted, .threads = threads};
+                      StopFlag* stop, bool include_deleted, double recall) {
+  const SearchOptions options{.k = k,
+                              .ef = ef,
+                              .recall = recall,
+                              .exact = exact,
+                              .include_deleted = include_deleted,
+                              .threads = threads};
   const Include include{metadata, embedding};
   const float* data = queries.data();
   const auto n = static_cast<std::size_t>(queries.shape(0));
@@ -71,10 +79,11 @@ void register_search(HandleClass& database) {
   database
       .def("search", &search, py::arg("query").noconvert(), py::arg("k"), py::arg("ef"),
            py::arg("exact"), py::arg("metadata"), py::arg("embedding"),
-           py::arg("include_deleted") = false)
+           py::arg("include_deleted") = false, py::arg("recall") = 0.0)
       .def("search_batch", &search_batch, py::arg("queries").noconvert(), py::arg("k"),
            py::arg("ef"), py::arg("exact"), py::arg("metadata"), py::arg("embedding"),
-           py::arg("threads"), py::arg("stop") = nullptr, py::arg("include_deleted") = false);
+           py::arg("threads"), py::arg("stop") = nullptr, py::arg("include_deleted") = false,
+           py::arg("recall") = 0.0);
 }
 
 }  // namespace srvdb::bindings

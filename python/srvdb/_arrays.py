@@ -165,6 +165,21 @@ def as_count(value: object, name: str, low: int, high: int, *, clip: bool = Fals
     return min(number, high)
 
 
+def as_recall(value: object, name: str = "recall") -> float:
+    """Return a share above 0 and up to 1.
+
+    Raises
+    ------
+    InvalidInputError
+        Not a number, or out of range.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.floating)):
+        raise InvalidInputError(f"{name} must be a number, got {type(value).__name__} ({value!r})")
+    if not 0 < value <= 1:
+        raise InvalidInputError(f"{name} must be above 0 and at most 1, got {value!r}")
+    return float(value)
+
+
 def _to_array(values: object, name: str, first: int = 0) -> npt.NDArray[Any]:
     if isinstance(values, np.ndarray):
         return values

@@ -79,6 +79,7 @@ class Database:
         auto_compact_bytes: int = ...,
         snapshot_every_ms: int = 0,
         snapshot_keep: int = 24,
+        recall: float = 0.0,
     ) -> Database: ...
     def write(
         self,
@@ -132,6 +133,7 @@ class Database:
         metadata: bool,
         embedding: bool,
         include_deleted: bool = False,
+        recall: float = 0.0,
     ) -> list[Hit]: ...
     def search_batch(
         self,
@@ -144,6 +146,7 @@ class Database:
         threads: int,
         stop: StopFlag | None = None,
         include_deleted: bool = False,
+        recall: float = 0.0,
     ) -> list[list[Hit]]: ...
     def records(
         self, ids: _Ids, with_embedding: bool, include_deleted: bool = False
@@ -170,3 +173,4 @@ class Database:
     @staticmethod
     def restore_backup(file: bytes, path: bytes) -> None: ...
     def set_ef(self, ef: int) -> None: ...
+    def set_recall(self, recall: float) -> None: ...

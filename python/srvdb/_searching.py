@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from srvdb._arrays import MAX_K, as_count, as_ids, as_matrix, as_vector
+from srvdb._arrays import MAX_K, as_count, as_ids, as_matrix, as_recall, as_vector
 from srvdb._native import CoreDatabase, StopFlag
 from srvdb._verbs import Verbs
 from srvdb.hits import Hits, Record, as_include, to_record
@@ -29,6 +29,7 @@ class Searching(Verbs):
         k: int = 10,
         *,
         ef: int | None = None,
+        recall: float | None = None,
         exact: bool = False,
         include: Iterable[str] = (),
         include_deleted: bool = False,
@@ -43,6 +44,12 @@ class Searching(Verbs):
             How many hits at most; fewer when fewer rows exist.
         ef : int, optional
             Candidates of a graph search, 1 to 1,000,000: more finds more and takes longer.
+        recall : float, optional
+            In the place of ``ef``: the mean share of the k best rows that is to be found, above 0
+            and up to 1. How many candidates that takes is measured on this database, in the
+            background and by ``optimize()``, with its rows and with the queries that were asked
+            lately; ``stats()["calibration"]`` shows it. 1 compares with every row, and so does
+            what no number of candidates reaches.
         exact : bool, default False
             Compare with every row, whatever the mode.
         include : iterable of {"metadata", "embedding"}, optional
@@ -60,7 +67,8 @@ class Searching(Verbs):
         DimensionError
             A query of another dimension.
         InvalidInputError
-            ``k`` below 1, NaN or infinity in the query, an unknown name in ``include``.
+            ``k`` below 1, NaN or infinity in the query, an unknown name in ``include``, ``ef`` and
+            ``recall`` both.
 
         Examples
         --------
@@ -73,8 +81,11 @@ class Searching(Verbs):
         if type(k) is not int or not 0 < k <= MAX_K:
             k = as_count(k, "k", 1, MAX_K, clip=True)
         width = 0 if ef is None else as_count(ef, "ef", 1, MAX_EF)
+        share = 0.0 if recall is None else as_recall(recall)
         vector, deleted = as_vector(query), bool(include_deleted)
-        return Hits(self._core.search(vector, k, width, bool(exact), metadata, embedding, deleted))
+        return Hits(
+            self._core.search(vector, k, width, bool(exact), metadata, embedding, deleted, share)
+        )
 
     def search_batch(
         self,
@@ -82,6 +93,7 @@ class Searching(Verbs):
         k: int = 10,
         *,
         ef: int | None = None,
+        recall: float | None = None,
         exact: bool = False,
         include: Iterable[str] = (),
         include_deleted: bool = False,
@@ -93,7 +105,7 @@ class Searching(Verbs):
         ----------
         queries : array_like, shape (n_queries, dimension)
             The vectors to compare with.
-        k, ef, exact, include, include_deleted
+        k, ef, recall, exact, include, include_deleted
             As for ``search``.
         threads : int, default 1
             Threads to use; 0 for all processors.
@@ -108,13 +120,16 @@ class Searching(Verbs):
         >>> [hits.ids for hits in db.search_batch([[1, 0], [0, 1]], k=1)]
         [['a'], ['b']]
         """
-        return self._search_batch(queries, k, ef, exact, include, include_deleted, threads, None)
+        return self._search_batch(
+            queries, k, ef, recall, exact, include, include_deleted, threads, None
+        )
 
     def _search_batch(
         self,
         queries: Any,
         k: int,
         ef: int | None,
+        recall: float | None,
         exact: bool,
         include: Iterable[str],
         include_deleted: bool,
@@ -132,6 +147,7 @@ class Searching(Verbs):
             as_count(threads, "threads", 0, MAX_THREADS),
             stop,
             bool(include_deleted),
+            0.0 if recall is None else as_recall(recall),
         )
         return [Hits(hits) for hits in lists]
 

@@ -19,6 +19,9 @@ setting                    default    meaning
 ``auto_flush_threshold``   1000       vectors that may wait there
 ``durability``             ``"os"``   ``"memory"``, ``"os"`` or ``"disk"``
 ``ef``                     100        candidates of a graph search that names none
+``recall``                 none       in the place of ``ef``: recall that a search which
+                                      names none is to reach, above 0 and up to 1; of the
+                                      two that of the first place in the list above wins
 ``background``             ``true``   link rows into the graph in the background
 ``auto_compact``           ``true``   compact unasked: ``false``, ``true``, the share of
                                       rows that must be gone (0.5 when true), or a table
@@ -44,7 +47,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-from srvdb._arrays import as_count
+from srvdb._arrays import as_count, as_recall
 from srvdb.errors import InvalidInputError, NotFoundError
 
 __all__ = ["Settings"]
@@ -88,6 +91,9 @@ class Settings:
         What an acknowledged write has reached.
     ef : int
         Candidates that a graph search keeps when the call names none, 1 to 1,000,000.
+    recall : float or None
+        Recall that a search is to reach when the call names neither that nor ``ef``; None: by
+        ``ef``.
     background : bool
         Whether rows are linked into the graph in the background.
     auto_compact : AutoCompact or False
@@ -113,6 +119,7 @@ class Settings:
     auto_flush_threshold: int = 1000
     durability: str = "os"
     ef: int = 100
+    recall: float | None = None
     background: bool = True
     auto_compact: AutoCompact | Literal[False] = _COMPACT
     snapshot_every: float = 0.0
@@ -165,6 +172,7 @@ class Settings:
         for name, value in keywords.items():
             if value is not None:
                 take(name, value, "keyword", name)
+        _choose_width(values, sources)
         return cls(**values, sources=MappingProxyType(sources))
 
     def as_dict(self) -> dict[str, dict[str, Any]]:
@@ -176,6 +184,24 @@ class Settings:
             name: {"value": value, "source": self.sources.get(name, "default")}
             for name, value in values.items()
         }
+
+
+def _choose_width(values: dict[str, Any], sources: dict[str, str]) -> None:
+    """Of ``ef`` and ``recall`` leave the one from the earlier place."""
+    if "ef" not in values or "recall" not in values:
+        return
+
+    def rank(name: str) -> int:
+        source = sources[name]
+        return 0 if source == "keyword" else 1 if source.startswith("environment ") else 2
+
+    if rank("ef") == rank("recall"):
+        raise InvalidInputError(
+            f"give recall or ef, not both: got recall={values['recall']} and ef={values['ef']}"
+        )
+    later = max("ef", "recall", key=rank)
+    del values[later]
+    sources[later] = "default"
 
 
 def _check_durability(value: Any, label: str) -> str:
@@ -236,6 +262,7 @@ _CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "auto_flush_threshold": lambda value, label: as_count(value, label, 1, 1 << 32),
     "durability": _check_durability,
     "ef": lambda value, label: as_count(value, label, 1, 1_000_000),
+    "recall": as_recall,
     "background": _check_flag,
     "auto_compact": _check_auto_compact,
     "snapshot_every": _check_duration,
@@ -268,6 +295,11 @@ def _parse(name: str, text: str, variable: str) -> Any:
             raise InvalidInputError(
                 f"{variable} must be true, false or a share, got {text!r}"
             ) from None
+    if name == "recall":
+        try:
+            return float(text)
+        except ValueError:
+            raise InvalidInputError(f"{variable} must be a number, got {text!r}") from None
     try:
         return int(text)
     except ValueError:

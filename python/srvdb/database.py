@@ -17,6 +17,7 @@ from srvdb._arrays import (
     as_ids,
     as_matrix,
     as_metadatas,
+    as_recall,
     check_lengths,
 )
 from srvdb._changing import Changing
@@ -66,6 +67,8 @@ class Database(Changing, Lifecycle, Searching, Verifying):
         database.
     ef : int, optional
         Candidates of a graph search that names none; 100 unless told.
+    recall : float, optional
+        In the place of ``ef``: share of the k best rows that searches are to find; see ``search``.
     buffer_size, auto_flush_threshold : int, optional
         Bytes and rows that may wait in the append buffer.
     background : bool, optional
@@ -119,6 +122,7 @@ class Database(Changing, Lifecycle, Searching, Verifying):
         m: int | None = None,
         ef_construction: int | None = None,
         ef: int | None = None,
+        recall: float | None = None,
         buffer_size: int | None = None,
         auto_flush_threshold: int | None = None,
         background: bool | None = None,
@@ -135,6 +139,7 @@ class Database(Changing, Lifecycle, Searching, Verifying):
             auto_flush_threshold=auto_flush_threshold,
             durability=durability,
             ef=ef,
+            recall=recall,
             background=background,
             auto_compact=auto_compact,
             snapshot_every=snapshot_every,
@@ -165,6 +170,7 @@ class Database(Changing, Lifecycle, Searching, Verifying):
             auto_compact_bytes=compacting.bytes if compacting else 0,
             snapshot_every_ms=round(self.settings.snapshot_every * 1000),
             snapshot_keep=self.settings.keep,
+            recall=self.settings.recall or 0.0,
         )
         self._close_at_exit()
 
@@ -429,8 +435,8 @@ class Database(Changing, Lifecycle, Searching, Verifying):
     def optimize(self, *, progress: bool | Report = False, threads: int = 0) -> None:
         """Wait until every row that is there now is linked into the graph.
 
-        Searches are complete without it; it makes them fast at once. Ctrl-C stops it and keeps
-        what is linked.
+        Searches are complete without it; it makes them fast at once. Where rows have come or gone
+        since, it also measures what ``recall=`` goes by. Ctrl-C stops it and keeps what is linked.
 
         Parameters
         ----------
@@ -461,6 +467,17 @@ class Database(Changing, Lifecycle, Searching, Verifying):
         """Change the candidates of graph searches that name no ``ef``; for this handle only."""
         self._core.set_ef(as_count(ef, "ef", 1, MAX_EF))
 
+    def set_recall(self, recall: float) -> None:
+        """Change the recall of searches that name neither that nor ``ef``; for this handle only.
+
+        Examples
+        --------
+        >>> db.set_recall(0.95)
+        >>> db.stats()["recall"]
+        0.95
+        """
+        self._core.set_recall(as_recall(recall))
+
     # ---- look ------------------------------------------------------------------------------------
 
     def stats(self) -> dict[str, Any]:
@@ -472,8 +489,15 @@ class Database(Changing, Lifecycle, Searching, Verifying):
             ``dimension`` (None before the first batch), ``metric``, ``mode``, ``searching`` (what a
             search does now), ``count``, ``soft_deleted``, ``gone`` (rows that only take up room,
             until compaction) and ``deleted_share`` (of these among all rows), ``linked_rows`` and
-            ``unlinked_rows`` of the graph, ``disk_bytes``, ``simd``, ``settings`` (value and source
-            of each), and more.
+            ``unlinked_rows`` of the graph, ``calibration``, ``disk_bytes``, ``simd``, ``settings``
+            (value and source of each), and more.
+
+            ``calibration`` is what ``recall=`` goes by: its ``state`` (``"none"``: too few rows to
+            matter; ``"default"``: not measured yet, so cautious; ``"measuring"``; ``"measured"``;
+            ``"due"``: to be measured again), ``rows``, ``time_us`` and ``seconds`` of the last
+            measurement, and ``curves``: for each k the number of ``queries``, whether they were
+            ``"rows"`` or ``"searches"`` asked before (``of``), and a ``curve`` of
+            ``(ef, recall, lower bound of it, microseconds)``.
 
         Examples
         --------
@@ -523,6 +547,7 @@ def open(  # noqa: A001 (srvdb.open is the front door)
     m: int | None = None,
     ef_construction: int | None = None,
     ef: int | None = None,
+    recall: float | None = None,
     buffer_size: int | None = None,
     auto_flush_threshold: int | None = None,
     background: bool | None = None,
@@ -552,6 +577,7 @@ def open(  # noqa: A001 (srvdb.open is the front door)
         m=m,
         ef_construction=ef_construction,
         ef=ef,
+        recall=recall,
         buffer_size=buffer_size,
         auto_flush_threshold=auto_flush_threshold,
         background=background,

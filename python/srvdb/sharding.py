@@ -159,6 +159,7 @@ class ShardedDatabase(ShardedChanges, ShardedLifecycle):
         k: int = 10,
         *,
         ef: int | None = None,
+        recall: float | None = None,
         exact: bool = False,
         include: Iterable[str] = (),
         include_deleted: bool = False,
@@ -169,7 +170,13 @@ class ShardedDatabase(ShardedChanges, ShardedLifecycle):
         deleted = include_deleted
         answers = self._each(
             lambda shard, n: shard.search(
-                vector, k, ef=ef, exact=exact, include=names, include_deleted=deleted
+                vector,
+                k,
+                ef=ef,
+                recall=recall,
+                exact=exact,
+                include=names,
+                include_deleted=deleted,
             )
         )
         return _merge(answers, k)
@@ -180,6 +187,7 @@ class ShardedDatabase(ShardedChanges, ShardedLifecycle):
         k: int = 10,
         *,
         ef: int | None = None,
+        recall: float | None = None,
         exact: bool = False,
         include: Iterable[str] = (),
         include_deleted: bool = False,
@@ -195,7 +203,7 @@ class ShardedDatabase(ShardedChanges, ShardedLifecycle):
         stop = StopFlag() if len(self._shards) > 1 else None
         answers = self._each(
             lambda shard, n: shard._search_batch(
-                rows, k, ef, exact, names, include_deleted, threads, stop
+                rows, k, ef, recall, exact, names, include_deleted, threads, stop
             ),
             stop,
         )
@@ -281,12 +289,18 @@ class ShardedDatabase(ShardedChanges, ShardedLifecycle):
         for shard in self._shards:
             shard.set_ef_search(ef)
 
+    def set_recall(self, recall: float) -> None:
+        """Change the recall of searches that name neither that nor ``ef``, in every shard."""
+        for shard in self._shards:
+            shard.set_recall(recall)
+
     def stats(self) -> dict[str, Any]:
         """Return the numbers of all shards together, and those of each under ``"shards"``."""
         each = [shard.stats() for shard in self._shards]
         total = {key: each[0][key] for key in ("metric", "mode", "searching", "durability")}
         total.update({key: sum(stats[key] for stats in each) for key in _Summed})
         total["deleted_share"] = total["gone"] / total["rows"] if total["rows"] else 0.0
+        total["recall"] = each[0]["recall"]
         total.update(path=self.path, dimension=self._dimension, shards=each)
         return total
 

@@ -184,6 +184,7 @@ void Core::optimize(std::size_t threads, const Progress& progress, Interrupt* in
         indexer->drop_codes(damage.what());  // and once more, from the rows
         indexer->optimize(threads, progress, interrupt);
       }
+      calibrate(threads, interrupt);
       indexer->save(true);
     } catch (const Error&) {
       // Another generation took this one's place: its own is what matters.

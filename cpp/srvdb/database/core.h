@@ -9,8 +9,9 @@
 // write_mutex_, state_mutex_, view_mutex_. The indexer has its own, taken before any of these.
 // Files: core_open.cpp (open, create, close), core_recover.cpp, core_write.cpp (batches of rows),
 // core_change.cpp (changes of rows that exist; publishing), core_expiry.cpp, checkpoint.cpp,
-// core_search.cpp, core_records.cpp (look-ups by id, stats), core_log.cpp (the change log),
-// core_generation.cpp, core_snapshot.cpp (snapshots, restoring, backups).
+// core_search.cpp, core_tuning.cpp (recall, and what it costs), core_records.cpp (look-ups by id,
+// stats), core_log.cpp (the change log), core_generation.cpp, core_snapshot.cpp (snapshots,
+// restoring, backups).
 //
 // Compaction and restoring put another generation's files in the place of the present one's:
 // switch_generation() swaps meta_, row_files_ and indexer_ while it holds every lock but
@@ -23,6 +24,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <limits>
@@ -37,9 +39,11 @@
 
 #include "srvdb/base/error.h"
 #include "srvdb/base/scheduler.h"
+#include "srvdb/database/calibrator.h"
 #include "srvdb/database/database.h"
 #include "srvdb/database/indexer.h"
 #include "srvdb/database/pending.h"
+#include "srvdb/database/query_ring.h"
 #include "srvdb/database/view.h"
 #include "srvdb/index/flat.h"
 #include "srvdb/storage/lock.h"
@@ -63,6 +67,7 @@ class Core final : public IndexHost {
  public:
   static void check_options(const OpenOptions& options);
   static void check_ef(std::uint32_t ef);
+  static void check_recall(double recall);
   // Makes the directory when it may; refuses one of srvdb 0.1-0.3.
   static void prepare_directory(const std::string& path, const OpenOptions& options);
   static std::shared_ptr<Core> open(const std::string& path, const OpenOptions& options);
@@ -239,8 +244,6 @@ class Core final : public IndexHost {
   bool background_snapshot();
   bool changed_since_snapshot() const;
   std::string prune_snapshots();
-  template <typename Drop>
-  void drop_derived(const View& view, Drop&& drop);
 
   // core_open.cpp, core_recover.cpp
   using Refuse = std::function<void(const std::string& why)>;  // throws kCorruption
@@ -346,10 +349,26 @@ class Core final : public IndexHost {
   bool background_checkpoint();
   bool pending_is_full() const;
 
+  // core_tuning.cpp
+  SearchOptions tuned(const View& view, SearchOptions options);
+  void note_queries(const float* queries, std::size_t n, std::size_t dim);
+  bool calibration_due(const View& view) const;
+  bool calibration_is_fresh(const View& view) const;
+  std::vector<std::uint32_t> hits_to_measure(const View& view) const;
+  std::unique_ptr<Calibrator> make_calibrator(const View& view);
+  void keep_calibration(const Calibrator& calibrator);
+  void end_calibration(const View& view, bool damaged);
+  bool questions_are_new(const View& view) const;
+  bool background_calibrate();
+  void calibrate(std::size_t threads, Interrupt* interrupt);
+  Tuning tuning(const View& view) const;
+
   // core_search.cpp
   void check_query(const View& view, const float* queries, std::size_t n, std::size_t dim,
                    const SearchOptions& options) const;
-  Mode searching(const View& view, const SearchOptions& options) const;
+  void drop_graph(const View& view);
+  void drop_codes(const View& view, const std::string& why);
+  Mode searching(const View& view, const SearchOptions& options, std::size_t queries) const;
   std::vector<ScoredRow> search_rows(const View& view, const float* query,
                                      const SearchOptions& options, Interrupt* interrupt);
   SearchResult finish_search(std::shared_ptr<const View> view,
@@ -422,12 +441,24 @@ class Core final : public IndexHost {
   std::string checkpoint_error_;  // guarded by failure_mutex_: of the last one in the background
   std::string index_error_;       // guarded by failure_mutex_: of the last piece of linking
   std::string snapshot_error_;    // guarded by failure_mutex_: of the last automatic snapshot
+  std::string tuning_error_;      // guarded by failure_mutex_: of the last measuring
 
   std::unique_ptr<BackgroundJob> checkpoint_job_;
   std::unique_ptr<BackgroundJob> index_job_;
   std::unique_ptr<BackgroundJob> compact_job_;
   Interrupt compact_stop_;
   std::unique_ptr<BackgroundJob> snapshot_job_;
+
+  QueryRing queries_;
+  std::atomic<bool> recall_wanted_{false};       // a search has named one
+  std::atomic<std::uint32_t> wanted_hits_{0};    // bit i: step i of kMeasuredHits was asked for
+  std::atomic<std::uint64_t> measured_upto_{0};  // queries_.entered() when last measured
+  std::atomic<bool> calibrating_{false};
+  mutable std::mutex calibrator_mutex_;     // one measurement at a time; taken before any above
+  std::unique_ptr<Calibrator> calibrator_;  // guarded by calibrator_mutex_: at work in pieces
+  std::chrono::steady_clock::time_point measured_at_{};  // guarded by calibrator_mutex_
+  std::unique_ptr<BackgroundJob> tuning_job_;
+  Interrupt tuning_stop_;
 };
 
 template <typename Read>

@@ -56,6 +56,8 @@ std::shared_ptr<View> Core::make_view(const Manifest& manifest, const MetaStore:
   view->soft = load_rows(RowSet::kSoft, store, state.published_rows, path);
   view->hidden = view->gone.with_rows(view->soft.rows());
   view->index = std::make_shared<const IndexView>();
+  view->calibration = std::make_shared<const Calibration>(
+      decode_calibration(as_byte_span(manifest.calibration)).value_or(Calibration{}));
   if (rows != nullptr) view->file = std::make_shared<const FileRows>(rows->view());
   if (view->live() != state.live_count) {
     throw Error(ErrorCode::kCorruption, path + ": expected " + std::to_string(state.live_count) +

@@ -96,6 +96,7 @@ void Core::check_options(const OpenOptions& options) {
   if (options.m) check_range("m", *options.m, 2, 128);
   if (options.ef_construction) check_range("ef_construction", *options.ef_construction, 1, 100'000);
   check_ef(options.ef);
+  if (options.recall != 0) check_recall(options.recall);
   check_range("buffer_bytes", options.buffer_bytes, 4096, std::uint64_t{1} << 40);
   check_range("flush_rows", options.flush_rows, 1, kMaxRows);
   check_range("snapshot_keep", options.snapshot_keep, 1, 1'000'000);
@@ -141,6 +142,7 @@ Core::Core(std::string path, const OpenOptions& options)
     : path_(std::move(path)), options_(options), files_(file_system(options)) {
   const auto view = std::make_shared<View>();
   view->index = std::make_shared<const IndexView>();
+  view->calibration = std::make_shared<const Calibration>();
   view_ = view;
 }
 
@@ -177,6 +179,7 @@ void Core::start() {
   checkpoint_job_ = std::make_unique<BackgroundJob>([this] { return background_checkpoint(); });
   index_job_ = std::make_unique<BackgroundJob>([this] { return background_index(); });
   compact_job_ = std::make_unique<BackgroundJob>([this] { return background_compact(); });
+  tuning_job_ = std::make_unique<BackgroundJob>([this] { return background_calibrate(); });
   if (manifest) {
     open_existing(std::move(*manifest));
     if (!options_.read_only) remove_leftovers();
@@ -364,6 +367,7 @@ bool Core::background_index() {
   try {
     if (indexer->step()) return true;
     if (indexer->worth_saving()) indexer->save(false);
+    if (calibration_due(*view())) tuning_job_->wake();
     const std::lock_guard lock(failure_mutex_);
     index_error_.clear();
   } catch (const DerivedDamage& damage) {
@@ -383,6 +387,8 @@ void Core::close() {
   if (snapshot_job_) snapshot_job_->stop();
   if (indexer_) indexer_->stop();
   compact_stop_.stop();
+  tuning_stop_.stop();
+  tuning_job_->stop();
   compact_job_->stop();
   index_job_->stop();
   checkpoint_job_->stop();
@@ -414,6 +420,8 @@ Core::~Core() {
   if (snapshot_job_) snapshot_job_->stop();
   if (indexer_) indexer_->stop();
   compact_stop_.stop();
+  tuning_stop_.stop();
+  if (tuning_job_) tuning_job_->stop();
   if (compact_job_) compact_job_->stop();
   if (index_job_) index_job_->stop();
   if (checkpoint_job_) checkpoint_job_->stop();

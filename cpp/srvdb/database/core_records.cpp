@@ -184,7 +184,9 @@ Stats Core::stats() const {
   out.dimension = view->dim;
   out.metric = metric_;
   out.mode = mode_;
-  out.searching = searching(*view, {});
+  out.searching = searching(*view, {.ef = kDefaultEf}, 1);
+  out.tuning = tuning(*view);
+  out.calibration = view->calibration;
   out.durability = options_.durability;
   out.read_only = options_.read_only || failed_;
   out.m = graph_params_.m;
@@ -223,6 +225,7 @@ Stats Core::stats() const {
   out.background_error = !failure_.empty()            ? failure_
                          : !checkpoint_error_.empty() ? checkpoint_error_
                          : !snapshot_error_.empty()   ? snapshot_error_
+                         : !tuning_error_.empty()     ? tuning_error_
                                                       : index_error_;
   return out;
 }

@@ -12,9 +12,10 @@
 namespace srvdb {
 namespace {
 
-constexpr std::size_t kWideWalk = 2000;  // a walk of more candidates than this is compared with
-constexpr std::size_t kWideShare = 32;   // a scan: it must keep fewer than this part of the rows
-constexpr double kCodeRefine = 4;        // "sq8" rescores this many times k rows in full precision
+constexpr std::size_t kManyQueries = 16;  // exact searches of such a batch share their reading
+constexpr std::size_t kWideWalk = 2000;   // a walk of more candidates than this is compared with
+constexpr std::size_t kWideShare = 32;    // a scan: it must keep fewer than this part of the rows
+constexpr double kCodeRefine = 4;         // "sq8" rescores this many times k rows in full precision
 
 // No answer is longer than the view has rows, and nothing is reserved for a longer one.
 SearchOptions bounded(const View& view, SearchOptions options) {
@@ -30,14 +31,6 @@ FlatOptions flat_options(const View& view, const SearchOptions& options, Interru
   out.excluded = excluded.empty() ? nullptr : &excluded;
   out.interrupt = interrupt;
   return out;
-}
-
-// The same with the codes that the view has: the answer does not depend on them, its time does.
-FlatOptions with_codes(const View& view, FlatOptions options) {
-  if (!view.index->codes) return options;
-  options.codes = view.index->codes->view();
-  options.quantizer = view.index->quantizer.get();
-  return options;
 }
 
 // The best k of two lists of different rows.
@@ -65,18 +58,33 @@ void Core::publish_index(std::uint64_t generation, std::shared_ptr<const IndexVi
 
 // A search met damage in what this view shows. Of a generation that is no more it matters to
 // nobody.
-template <typename Drop>
-void Core::drop_derived(const View& view, Drop&& drop) {
+void Core::drop_graph(const View& view) {
   const std::shared_ptr<Indexer> indexer = this->indexer();
   if (!indexer || indexer->generation() != view.generation) return;
-  drop(*indexer);
+  indexer->drop_graph("a node's checksum or links are wrong");
+  index_job_->wake();
+}
+
+void Core::drop_codes(const View& view, const std::string& why) {
+  const std::shared_ptr<Indexer> indexer = this->indexer();
+  if (!indexer || indexer->generation() != view.generation) return;
+  indexer->drop_codes(why);
   index_job_->wake();
 }
 
 void Core::check_query(const View& view, const float* queries, std::size_t n, std::size_t dim,
                        const SearchOptions& options) const {
   if (options.k == 0) throw Error(ErrorCode::kInvalidInput, "k must be at least 1, got 0");
-  check_ef(options.ef);
+  if (options.recall != 0) {
+    check_recall(options.recall);
+    if (options.ef != 0) {
+      throw Error(ErrorCode::kInvalidInput, "give recall or ef, not both: got recall " +
+                                                std::to_string(options.recall) + " and ef " +
+                                                std::to_string(options.ef));
+    }
+  } else {
+    check_ef(options.ef);
+  }
   if (view.dim != 0 && dim != view.dim) {
     throw Error(ErrorCode::kDimension, "expected queries of dimension " + std::to_string(view.dim) +
                                            ", got " + std::to_string(dim));
@@ -91,15 +99,23 @@ void Core::check_query(const View& view, const float* queries, std::size_t n, st
   }
 }
 
-// What a search of this view does: kHnsw, kSq8 or kFlat.
-Mode Core::searching(const View& view, const SearchOptions& options) const {
+// What a search of this view for so many queries at once does: kHnsw, kSq8 or kFlat.
+Mode Core::searching(const View& view, const SearchOptions& options, std::size_t queries) const {
   if (options.exact) return Mode::kFlat;
   const Mode mode = mode_.load(std::memory_order_relaxed);
   if (mode == Mode::kSq8) return view.index->coded() > 0 ? Mode::kSq8 : Mode::kFlat;
   if (mode == Mode::kFlat || view.index->linked() == 0) return Mode::kFlat;
-  if (mode == Mode::kAuto && view.rows < Indexer::auto_rows(view.dim)) return Mode::kFlat;
-  // A walk keeps its candidates sorted: beyond some width a scan is the faster by far.
   const std::size_t width = std::max<std::size_t>(options.ef, options.k);
+  if (mode == Mode::kAuto) {
+    const Calibration& measured = *view.calibration;
+    const double walk = measured.walk_ns(width, options.k);
+    const double row = queries < kManyQueries ? measured.scan_ns : measured.batch_scan_ns;
+    if (walk > 0 && row > 0) {
+      return row * view.index->linked() < walk ? Mode::kFlat : Mode::kHnsw;
+    }
+    if (view.rows < Indexer::auto_rows(view.dim)) return Mode::kFlat;
+  }
+  // A walk keeps its candidates sorted: beyond some width a scan is the faster by far.
   if (width > kWideWalk && width > view.rows / kWideShare) return Mode::kFlat;
   return Mode::kHnsw;
 }
@@ -110,13 +126,13 @@ std::vector<ScoredRow> Core::search_rows(const View& view, const float* query,
                                          const SearchOptions& options, Interrupt* interrupt) {
   const RowsView rows = view.rows_view();
   FlatOptions flat = flat_options(view, options, interrupt);
-  const Mode mode = searching(view, options);
+  const Mode mode = searching(view, options, 1);
   const IndexView& index = *view.index;
   try {
     std::vector<ScoredRow> found;
     if (mode == Mode::kFlat) {
       flat.threads = options.threads;
-      return flat_search(rows, metric_, query, with_codes(view, flat));
+      return flat_search(rows, metric_, query, with_codes(index, flat));
     }
     if (mode == Mode::kSq8) {
       flat.last = std::min(index.coded(), view.rows);
@@ -132,20 +148,18 @@ std::vector<ScoredRow> Core::search_rows(const View& view, const float* query,
       GraphResult result =
           graph_search(*index.graph, rows, index.codes->view(), *index.quantizer, query, graph);
       if (result.end == WalkEnd::kDamaged) {
-        drop_derived(view, [](Indexer& indexer) {
-          indexer.drop_graph("a node's checksum or links are wrong");
-        });
+        drop_graph(view);
         return flat_search(rows, metric_, query,
-                           with_codes(view, flat_options(view, options, interrupt)));
+                           with_codes(index, flat_options(view, options, interrupt)));
       }
       found = std::move(result.rows);
     }
     if (flat.last >= view.rows) return found;
     flat.first = std::exchange(flat.last, kNoRow);
-    return merge(std::move(found), flat_search(rows, metric_, query, with_codes(view, flat)),
+    return merge(std::move(found), flat_search(rows, metric_, query, with_codes(index, flat)),
                  options.k);
   } catch (const DerivedDamage& damage) {
-    drop_derived(view, [&](Indexer& indexer) { indexer.drop_codes(damage.what()); });
+    drop_codes(view, damage.what());
     return flat_search(rows, metric_, query, flat_options(view, options, interrupt));
   }
 }
@@ -174,7 +188,9 @@ SearchResult Core::search(const float* query, std::size_t dim, const SearchOptio
   std::shared_ptr<const View> view = this->view();
   check_query(*view, query, 1, dim, options);
   if (view->visible(options.include_deleted) == 0) return {{}, std::move(view)};
-  const std::vector<ScoredRow> rows = search_rows(*view, query, bounded(*view, options), nullptr);
+  note_queries(query, 1, dim);
+  const std::vector<ScoredRow> rows =
+      search_rows(*view, query, bounded(*view, tuned(*view, options)), nullptr);
   return finish_search(std::move(view), rows);
 }
 
@@ -188,23 +204,24 @@ std::vector<SearchResult> Core::search_batch(const float* queries, std::size_t n
     for (SearchResult& result : out) result.view = view;
     return out;
   }
+  note_queries(queries, n, dim);
   const std::size_t threads = options.threads == 0 ? default_threads() : options.threads;
-  if (searching(*view, options) == Mode::kFlat) {
-    FlatOptions flat = flat_options(*view, bounded(*view, options), interrupt);
+  SearchOptions one = bounded(*view, tuned(*view, options));
+  one.threads = 1;
+  if (searching(*view, one, n) == Mode::kFlat) {
+    FlatOptions flat = flat_options(*view, one, interrupt);
     flat.threads = threads;
     const RowsView stored = view->rows_view();
     std::vector<std::vector<ScoredRow>> rows;
     try {
-      rows = flat_search_batch(stored, metric_, queries, n, with_codes(*view, flat));
+      rows = flat_search_batch(stored, metric_, queries, n, with_codes(*view->index, flat));
     } catch (const DerivedDamage& damage) {
-      drop_derived(*view, [&](Indexer& indexer) { indexer.drop_codes(damage.what()); });
+      drop_codes(*view, damage.what());
       rows = flat_search_batch(stored, metric_, queries, n, flat);
     }
     for (std::size_t i = 0; i < n; ++i) out[i] = finish_search(view, rows[i]);
     return out;
   }
-  SearchOptions one = bounded(*view, options);
-  one.threads = 1;
   parallel_for(n, 1, threads, interrupt, [&](std::size_t i, std::size_t) {
     out[i] = finish_search(view, search_rows(*view, queries + i * dim, one, nullptr));
   });

@@ -23,6 +23,7 @@ struct Database::Handle {
   bool read_only = false;
   std::uint64_t epoch = 0;
   std::atomic<std::uint32_t> ef{kDefaultEf};
+  std::atomic<double> recall{0};  // counts where it is not 0
   std::atomic<bool> closed{false};
   std::shared_mutex running;  // shared by running calls; close() takes it alone
 };
@@ -46,8 +47,11 @@ class Database::Call {
     }
   }
   Core* operator->() const { return core_.get(); }
-  SearchOptions with_ef(SearchOptions options) const {
-    if (options.ef == 0) options.ef = handle_.ef.load(std::memory_order_relaxed);
+  // Width or recall of the handle where the call names neither.
+  SearchOptions complete(SearchOptions options) const {
+    if (options.ef != 0 || options.recall != 0) return options;
+    options.recall = handle_.recall.load(std::memory_order_relaxed);
+    if (options.recall == 0) options.ef = handle_.ef.load(std::memory_order_relaxed);
     return options;
   }
 
@@ -64,6 +68,7 @@ std::shared_ptr<Database> Database::open(const std::string& path, const OpenOpti
   std::shared_ptr<Database> out(new Database(std::move(core), options.read_only));
   out->handle_->entry = std::move(entry);
   out->handle_->ef = options.ef;
+  out->handle_->recall = options.recall;
   out->handle_->options = options;
   return out;
 }
@@ -134,14 +139,14 @@ std::size_t Database::chunk_rows(std::size_t dim) const {
 SearchResult Database::search(const float* query, std::size_t dim,
                               const SearchOptions& options) const {
   const Call call(*handle_);
-  return call->search(query, dim, call.with_ef(options));
+  return call->search(query, dim, call.complete(options));
 }
 
 std::vector<SearchResult> Database::search_batch(const float* queries, std::size_t n,
                                                  std::size_t dim, const SearchOptions& options,
                                                  Interrupt* interrupt) const {
   const Call call(*handle_);
-  return call->search_batch(queries, n, dim, call.with_ef(options), interrupt);
+  return call->search_batch(queries, n, dim, call.complete(options), interrupt);
 }
 
 bool Database::contains(std::string_view id) const {
@@ -200,6 +205,7 @@ Stats Database::stats() const {
   const Call call(*handle_);
   Stats out = call->stats();
   out.ef = handle_->ef.load(std::memory_order_relaxed);
+  out.recall = handle_->recall.load(std::memory_order_relaxed);
   out.read_only = out.read_only || handle_->read_only;
   return out;
 }
@@ -212,6 +218,13 @@ void Database::set_ef(std::uint32_t ef) {
   const Call call(*handle_);
   Core::check_ef(ef);
   handle_->ef = ef;
+  handle_->recall = 0;
+}
+
+void Database::set_recall(double recall) {
+  const Call call(*handle_);
+  Core::check_recall(recall);
+  handle_->recall = recall;
 }
 
 SnapshotInfo Database::create_snapshot(const std::string& name) {

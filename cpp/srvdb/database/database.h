@@ -60,8 +60,11 @@ struct Update {
 };
 
 struct SearchOptions {
-  std::size_t k = 10;            // >= 1
-  std::uint32_t ef = 0;          // 0: the handle's; more walks further and finds more
+  std::size_t k = 10;    // >= 1
+  std::uint32_t ef = 0;  // 0: the handle's; more walks further and finds more
+  // (0, 1]: the mean share of the k best to be found; the width follows from what was measured of
+  // this database (calibration.h), 1 is an exact search. 0: by ef. Not together with ef.
+  double recall = 0;
   bool exact = false;            // compare with every row, whatever the mode
   bool include_deleted = false;  // soft-deleted rows too
   std::size_t threads = 1;       // search_batch only; 0: all processors
@@ -125,9 +128,9 @@ class Database {
   // chunks.
   std::size_t chunk_rows(std::size_t dim) const;
 
-  // kInvalidInput: k == 0 or a component that is not finite; kDimension. An empty database answers
-  // with no hits, whatever the dimension. search_batch answers in the order of its n queries;
-  // kInterrupted when stopped.
+  // kInvalidInput: k == 0, recall and ef both, or a component that is not finite; kDimension. An
+  // empty database answers with no hits, whatever the dimension. search_batch answers in the order
+  // of its n queries; kInterrupted when stopped.
   SearchResult search(const float* query, std::size_t dim, const SearchOptions& options) const;
   std::vector<SearchResult> search_batch(const float* queries, std::size_t n, std::size_t dim,
                                          const SearchOptions& options,
@@ -162,8 +165,9 @@ class Database {
   // Waits for running calls, checkpoints, releases the directory when this is the last handle.
   // Twice is fine.
   void close();
-  // Links every row that was there when it was called; saves codes and graph. threads 0: all
-  // processors. kInterrupted leaves a valid, shorter graph.
+  // Links every row that was there when it was called, measures recall where the data have changed
+  // since it was measured, saves codes and graph. threads 0: all processors. kInterrupted leaves a
+  // valid, shorter graph.
   void optimize(std::size_t threads, const Progress& progress, Interrupt* interrupt);
 
   // Drops deleted and replaced rows from the files, soft-deleted ones stay; returns the bytes given
@@ -173,8 +177,10 @@ class Database {
   std::int64_t compact(const Progress& progress, Interrupt* interrupt);
 
   Stats stats() const;
-  void set_mode(Mode mode);       // stored
-  void set_ef(std::uint32_t ef);  // 1..1,000,000, for searches that name none; kInvalidInput
+  void set_mode(Mode mode);  // stored
+  // For searches that name neither: 1..1,000,000; (0, 1]. The later call counts. kInvalidInput.
+  void set_ef(std::uint32_t ef);
+  void set_recall(double recall);
 
   // Snapshots: named states that are kept in the directory and share unchanged bytes with it. Made
   // and restored while searches go on; one is opened as a database of its own, read-only, at

@@ -21,6 +21,7 @@
 #include "srvdb/base/interrupt.h"
 #include "srvdb/database/options.h"
 #include "srvdb/database/view.h"
+#include "srvdb/index/flat.h"
 #include "srvdb/index/graph.h"
 #include "srvdb/index/graph_build.h"
 #include "srvdb/index/graph_compact.h"
@@ -82,6 +83,14 @@ struct IndexView {
   // Rows that a walk can reach: linked, and coded.
   Row linked() const noexcept { return graph && codes ? std::min(graph->linked(), coded()) : 0; }
 };
+
+// The same exact search with these codes: the answer does not depend on them, its time does.
+inline FlatOptions with_codes(const IndexView& index, FlatOptions options) {
+  if (!index.codes) return options;
+  options.codes = index.codes->view();
+  options.quantizer = index.quantizer.get();
+  return options;
+}
 
 // What the indexer asks of its database.
 class IndexHost {

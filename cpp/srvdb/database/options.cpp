@@ -30,6 +30,22 @@ const char* durability_name(Durability durability) noexcept {
   return "unknown";
 }
 
+const char* tuning_name(Tuning tuning) noexcept {
+  switch (tuning) {
+    case Tuning::kNone:
+      return "none";
+    case Tuning::kDefault:
+      return "default";
+    case Tuning::kMeasuring:
+      return "measuring";
+    case Tuning::kMeasured:
+      return "measured";
+    case Tuning::kDue:
+      return "due";
+  }
+  return "unknown";
+}
+
 Mode parse_mode(std::string_view name) {
   for (const Mode mode : {Mode::kFlat, Mode::kHnsw, Mode::kSq8, Mode::kAuto}) {
     if (name == mode_name(mode)) return mode;

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -14,6 +15,7 @@
 namespace srvdb {
 
 class FileSystem;
+struct Calibration;  // calibration.h
 
 // How rows are searched: exactly; over a graph; exactly over 8-bit codes with the best rescored in
 // float32; or exactly while that is the faster and over the graph from then on. Stored with the
@@ -44,6 +46,7 @@ struct OpenOptions {
   std::optional<std::uint32_t> m;        // 2..128, half of a row's links at most; default 16
   std::optional<std::uint32_t> ef_construction;  // 1..100,000; default 200
   std::uint32_t ef = kDefaultEf;                 // 1..1,000,000; not stored
+  double recall = 0;                             // (0, 1]: in the place of ef; 0: by ef; not stored
   Durability durability = Durability::kOs;
   bool read_only = false;
   bool create = true;                   // when false, a missing database is kNotFound
@@ -69,6 +72,16 @@ struct SnapshotInfo {
   bool automatic = false;
 };
 
+// How far the measuring of recall (calibration.h) is.
+enum class Tuning : std::uint8_t {
+  kNone,       // there is no graph, or one so small that it does not matter: nothing to measure
+  kDefault,    // not measured yet: search(recall=) takes cautious widths
+  kMeasuring,  // being measured; until then the last measurement counts, or the cautious widths
+  kMeasured,
+  kDue,  // the data have changed since: it will be measured again
+};
+const char* tuning_name(Tuning tuning) noexcept;
+
 // A consistent look at one moment; plain values.
 struct Stats {
   std::string path;
@@ -79,6 +92,10 @@ struct Stats {
   Durability durability = Durability::kOs;
   bool read_only = false;
   std::uint32_t m = 0, ef_construction = 0, ef = 0;
+  double recall = 0;  // that searches are to reach which name neither recall nor ef; 0: by ef
+  Tuning tuning = Tuning::kNone;
+  std::shared_ptr<const Calibration>
+      calibration;  // never null; of another generation: carried over
   std::size_t buffer_bytes = 0, flush_rows = 0;
   std::uint64_t generation = 0;
   Sequence sequence = 0;             // last acknowledged batch

@@ -18,7 +18,8 @@
 
 namespace srvdb {
 
-struct IndexView;  // indexer.h
+struct IndexView;    // indexer.h
+struct Calibration;  // calibration.h
 
 // The mapped rows of a generation, checked on first touch.
 class FileRows final : public RowVerifier {
@@ -44,6 +45,7 @@ class View {
   std::shared_ptr<const FileRows> file;  // rows [0, file->files().rows()); never null once dim > 0
   std::shared_ptr<const RowBuffer> buffer;  // the rows behind them; may be null when there are none
   std::shared_ptr<const IndexView> index;   // codes and graph; never null
+  std::shared_ptr<const Calibration> calibration;  // of the graph; never null
 
   std::size_t live() const noexcept { return rows - hidden.count(); }
   // Rows that a search can return.

@@ -20,7 +20,14 @@ constexpr std::string_view kMagic = "srvdbMAN";
 constexpr std::size_t kFixedBytes = 64;
 constexpr std::size_t kMaxManifestBytes = std::size_t{1} << 20;
 
-enum Tag : std::uint8_t { kSpaces = 1, kIndex = 2, kFiles = 3, kDerived = 4, kSettings = 5 };
+enum Tag : std::uint8_t {
+  kSpaces = 1,
+  kIndex = 2,
+  kFiles = 3,
+  kDerived = 4,
+  kSettings = 5,
+  kCalibration = 6
+};
 
 [[noreturn]] void corrupt(const std::string& path, const std::string& what) {
   throw Error(ErrorCode::kCorruption, path + " is damaged: " + what);
@@ -100,6 +107,7 @@ void encode_sections(std::string& out, const Manifest& manifest) {
                 put_text16(to, setting.first);
                 put_text(to, setting.second);
               }));
+  if (!manifest.calibration.empty()) put_section(out, kCalibration, manifest.calibration);
   for (const auto& [tag, bytes] : manifest.unknown) put_section(out, tag, bytes);
 }
 
@@ -146,6 +154,9 @@ void decode_section(std::uint8_t tag, ByteReader& reader, Manifest& manifest) {
         setting.second = from.text();
         return setting;
       });
+      return;
+    case kCalibration:
+      manifest.calibration = as_text(reader.bytes(reader.remaining()));
       return;
     default:
       manifest.unknown.emplace_back(tag, as_text(reader.bytes(reader.remaining())));

@@ -62,6 +62,7 @@ struct Manifest {
   std::vector<ManifestFile> files;
   std::vector<ManifestDerived> derived;
   std::vector<std::pair<std::string, std::string>> settings;
+  std::string calibration;                                    // bytes, the database layer's
   std::vector<std::pair<std::uint8_t, std::string>> unknown;  // sections of later versions
   bool operator==(const Manifest&) const = default;
 };
