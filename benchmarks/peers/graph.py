@@ -75,6 +75,9 @@ class GraphIndex(ABC):
     def open(self, shape: Shape, path: Path) -> None:
         """Load what `build` left, in a state that answers at full speed."""
 
+    def settle(self) -> None:  # noqa: B027
+        """What a user who keeps the index open would do once, before many searches; not timed."""
+
     def prepare(self, queries: Floats) -> Queries:
         """Queries in the type the library takes, as its user would have them; not timed."""
         return queries

@@ -48,7 +48,7 @@ CONFIGURATIONS: dict[str, tuple[str, ...]] = {
     "usearch": ("usearch", "usearch:dtype=i8"),
     "svs": ("svs", "svs:storage=lvq8", "svs:storage=lvq4x8"),
     "vsag": ("vsag", "vsag:quantize=sq8"),
-    "zvec": ("zvec", "zvec:refine=2", "zvec:degree=32", "zvec:degree=32,refine=2"),
+    "zvec": ("zvec", "zvec:degree=32"),
     "rabitqlib": ("rabitqlib", "rabitqlib:bits=8"),
     "voyager": ("voyager",),
     "ngt": ("ngt",),
@@ -162,3 +162,4 @@ def open_built(index: GraphIndex, data: VectorSet, cache: Path) -> None:
     """Open what `build_if_missing` made."""
     index.names = srvdb_store.row_ids(len(data.base))
     index.open(Shape.of(data), folder_of(index, data, cache) / "index")
+    index.settle()

@@ -103,9 +103,7 @@ def test_every_peer_is_entered_with_settings_that_it_takes():
         for spec in registry.configurations(name):
             assert registry.library_of(spec) == name
             registry.from_spec(spec)
-    first = registry.configurations("zvec", every=False)
-    assert "zvec:refine=2" in first
-    assert all("degree" not in spec for spec in first)  # would need another index
+    assert registry.configurations("zvec", every=False) == ("zvec",)  # no second index
     assert registry.configurations("hnswlib:m=48") == ("hnswlib:m=48",)
 
 
