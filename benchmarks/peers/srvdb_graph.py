@@ -38,6 +38,9 @@ class Srvdb(GraphIndex):
     def open(self, shape: Shape, path: Path) -> None:
         self.path = path
         self._db = srvdb_store.open_linked(path)
+        waiting = srvdb_store.stat(self._db, "unlinked_rows")
+        if waiting:  # they would be scanned, which is not what is measured
+            raise RuntimeError(f"{waiting} rows of {path} are not linked")
 
     def searcher(self, k: int, effort: int) -> Searcher:
         answer = self._db.search

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import srvdb
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
@@ -141,6 +143,19 @@ def test_batches_without_a_call_for_them_are_shared_among_threads():
         answers = index.batch_searcher(2, 10, threads)(queries)
         assert answers == [[f"row {i}"] * 2 for i in range(7)]
     index.close()
+
+
+def test_a_database_with_unlinked_rows_is_not_measured(tmp_path):
+    rows = np.random.default_rng(3).random((300, 8), dtype=np.float32)
+    data = datasets.VectorSet("some", "l2", rows, rows, None)
+    index = registry.from_spec("srvdb")
+    index.build(data, tmp_path / "linked", 1)
+    index.open(graph.Shape.of(data), tmp_path / "linked")
+    index.close()
+    with srvdb.open(tmp_path / "not", metric="l2", mode="hnsw", background=False) as db:
+        db.add_batch([str(i) for i in range(300)], rows)
+    with pytest.raises(RuntimeError, match=r"300 rows of .* are not linked"):
+        index.open(graph.Shape.of(data), tmp_path / "not")
 
 
 # ---- kept results ------------------------------------------------------------------------------
