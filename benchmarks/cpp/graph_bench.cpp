@@ -69,17 +69,18 @@ struct Data {
 
 struct Coded {
   explicit Coded(const Data& data)
-      : quantizer(train(data)), memory(data.n * quantizer.stride()), norms(data.n) {
+      : quantizer(train(data)), memory(data.n * quantizer.stride()), norms(data.n), errors(data.n) {
     auto* at = static_cast<std::uint8_t*>(memory.data());
     for (std::size_t i = 0; i < data.n; ++i) {
       const float* row = data.base.data() + i * data.dim;
       const double norm = check_row(row, data.dim).norm;
       norms[i] = round_up_to_float(norm);
-      quantizer.encode(row, norm, at + i * quantizer.stride());
+      errors[i] = quantizer.encode(row, norm, at + i * quantizer.stride());
     }
     codes.base = at;
     codes.stride = quantizer.stride();
     codes.rows = static_cast<Row>(data.n);
+    codes.errors = errors.data();
     rows.file = data.base.data();
     rows.file_rows = rows.rows = static_cast<Row>(data.n);
     rows.dim = data.dim;
@@ -95,6 +96,7 @@ struct Coded {
   ScalarQuantizer quantizer;
   SegmentMemory memory;
   std::vector<float> norms;
+  std::vector<float> errors;
   CodesView codes;
   RowsView rows;
 };
@@ -151,7 +153,8 @@ void print_counts(const Data& data, const Coded& coded, const Graph& graph, std:
 }
 
 void sweep(const Data& data, const Coded& coded, const Graph& graph, std::size_t k,
-           std::size_t queries, int reps, std::size_t only) {
+           std::size_t queries, int reps, std::size_t only, std::size_t batch) {
+  std::vector<GraphResult> results(batch);
   for (const std::size_t ef : {10, 15, 20, 25, 30, 40, 50, 60, 80, 100, 150, 200, 300}) {
     if (only != 0 && ef != only) continue;
     double best = 1e9;
@@ -159,9 +162,19 @@ void sweep(const Data& data, const Coded& coded, const Graph& graph, std::size_t
     for (int rep = 0; rep < reps; ++rep) {
       right = 0;
       const double start = seconds_of_this_thread();
+      const auto search = [&](std::size_t first, std::size_t n) {
+        const float* const at = data.queries.data() + first * data.dim;
+        const GraphSearchOptions how{.k = k, .ef = ef};
+        if (n > 1) {
+          graph_search_batch(graph, coded.rows, coded.codes, coded.quantizer, at, n, how,
+                             results.data());
+        } else {
+          results[0] = graph_search(graph, coded.rows, coded.codes, coded.quantizer, at, how);
+        }
+      };
       for (std::size_t q = 0; q < queries; ++q) {
-        const auto result = graph_search(graph, coded.rows, coded.codes, coded.quantizer,
-                                         data.queries.data() + q * data.dim, {.k = k, .ef = ef});
+        if (q % batch == 0) search(q, std::min(batch, queries - q));
+        const GraphResult& result = results[q % batch];
         const double truth = data.truth[q * data.truths + k - 1];
         const double limit = truth + 1e-5 * std::abs(truth) + 1e-6;
         for (const ScoredRow& hit : result.rows) {
@@ -183,11 +196,12 @@ void sweep(const Data& data, const Coded& coded, const Graph& graph, std::size_t
 
 int main(int argc, char** argv) {
   if (argc < 2) {
-    std::fprintf(stderr, "usage: %s DIR [m= efc= threads= reps= nq= k= ef=]\n", argv[0]);
+    std::fprintf(stderr, "usage: %s DIR [m= efc= threads= reps= nq= k= ef= batch=]\n", argv[0]);
     return 2;
   }
-  std::map<std::string, std::size_t> options{
-      {"m", 16}, {"efc", 200}, {"threads", 2}, {"reps", 3}, {"nq", 2000}, {"k", 10}, {"ef", 0}};
+  std::map<std::string, std::size_t> options{{"m", 16},   {"efc", 200}, {"threads", 2},
+                                             {"reps", 3}, {"nq", 2000}, {"k", 10},
+                                             {"ef", 0},   {"batch", 1}};
   for (int i = 2; i < argc; ++i) {
     const std::string text = argv[i];
     const std::size_t equals = text.find('=');
@@ -210,6 +224,7 @@ int main(int argc, char** argv) {
     if (!load_graph(path, image)) return 2;
   }
   sweep(data, coded, *image.graph, options["k"], std::min(options["nq"], data.n_queries),
-        static_cast<int>(options["reps"]), options["ef"]);
+        static_cast<int>(options["reps"]), options["ef"],
+        std::max<std::size_t>(options["batch"], 1));
   return 0;
 }

@@ -46,6 +46,7 @@
 #include "srvdb/database/query_ring.h"
 #include "srvdb/database/view.h"
 #include "srvdb/index/flat.h"
+#include "srvdb/index/graph_search.h"
 #include "srvdb/storage/lock.h"
 #include "srvdb/storage/manifest.h"
 #include "srvdb/storage/meta_store.h"
@@ -371,6 +372,11 @@ class Core final : public IndexHost {
   Mode searching(const View& view, const SearchOptions& options, std::size_t queries) const;
   std::vector<ScoredRow> search_rows(const View& view, const float* query,
                                      const SearchOptions& options, Interrupt* interrupt);
+  std::vector<ScoredRow> complete(const View& view, const float* query,
+                                  const SearchOptions& options, const GraphSearchOptions& graph,
+                                  GraphResult&& result);
+  void search_turns(const std::shared_ptr<const View>& view, std::span<const float> queries,
+                    const SearchOptions& options, std::span<SearchResult> out);
   SearchResult finish_search(std::shared_ptr<const View> view,
                              std::span<const ScoredRow> rows) const;
 

@@ -33,6 +33,17 @@ FlatOptions flat_options(const View& view, const SearchOptions& options, Interru
   return out;
 }
 
+GraphSearchOptions graph_options(const View& view, const SearchOptions& options,
+                                 const FlatOptions& flat) {
+  GraphSearchOptions out;
+  out.k = options.k;
+  out.ef = options.ef;
+  out.limit = std::min(view.index->linked(), view.rows);
+  out.excluded = flat.excluded;
+  out.interrupt = flat.interrupt;
+  return out;
+}
+
 // The best k of two lists of different rows.
 std::vector<ScoredRow> merge(std::vector<ScoredRow> a, const std::vector<ScoredRow>& b,
                              std::size_t k) {
@@ -121,7 +132,7 @@ Mode Core::searching(const View& view, const SearchOptions& options, std::size_t
 }
 
 // Rows that graph or codes cover by them, the rest exactly: complete at every moment. Damage of
-// derived data drops them and falls back to an exact scan of the rows.
+// derived data drops them and falls back to an exact scan.
 std::vector<ScoredRow> Core::search_rows(const View& view, const float* query,
                                          const SearchOptions& options, Interrupt* interrupt) {
   const RowsView rows = view.rows_view();
@@ -139,20 +150,10 @@ std::vector<ScoredRow> Core::search_rows(const View& view, const float* query,
       found = code_search(rows, index.codes->view(), *index.quantizer, metric_, query, kCodeRefine,
                           flat);
     } else {
-      GraphSearchOptions graph;
-      graph.k = options.k;
-      graph.ef = options.ef;
-      graph.limit = flat.last = std::min(index.linked(), view.rows);
-      graph.excluded = flat.excluded;
-      graph.interrupt = interrupt;
-      GraphResult result =
-          graph_search(*index.graph, rows, index.codes->view(), *index.quantizer, query, graph);
-      if (result.end == WalkEnd::kDamaged) {
-        drop_graph(view);
-        return flat_search(rows, metric_, query,
-                           with_codes(index, flat_options(view, options, interrupt)));
-      }
-      found = std::move(result.rows);
+      const GraphSearchOptions graph = graph_options(view, options, flat);
+      return complete(
+          view, query, options, graph,
+          graph_search(*index.graph, rows, index.codes->view(), *index.quantizer, query, graph));
     }
     if (flat.last >= view.rows) return found;
     flat.first = std::exchange(flat.last, kNoRow);
@@ -161,6 +162,45 @@ std::vector<ScoredRow> Core::search_rows(const View& view, const float* query,
   } catch (const DerivedDamage& damage) {
     drop_codes(view, damage.what());
     return flat_search(rows, metric_, query, flat_options(view, options, interrupt));
+  }
+}
+
+// The whole answer from what a graph has found: with the rows behind it, or, when it is damaged,
+// without it.
+std::vector<ScoredRow> Core::complete(const View& view, const float* query,
+                                      const SearchOptions& options, const GraphSearchOptions& graph,
+                                      GraphResult&& result) {
+  const RowsView rows = view.rows_view();
+  FlatOptions flat = flat_options(view, options, graph.interrupt);
+  if (result.end == WalkEnd::kDamaged) {
+    drop_graph(view);
+    return flat_search(rows, metric_, query, with_codes(*view.index, flat));
+  }
+  flat.first = graph.limit;  // and not linked(), which may have grown since
+  if (flat.first >= view.rows) return std::move(result.rows);
+  return merge(std::move(result.rows),
+               flat_search(rows, metric_, query, with_codes(*view.index, flat)), options.k);
+}
+
+// Searches over the graph, several in turns.
+void Core::search_turns(const std::shared_ptr<const View>& view, std::span<const float> queries,
+                        const SearchOptions& options, std::span<SearchResult> out) {
+  const std::size_t dim = queries.size() / out.size();
+  const IndexView& index = *view->index;
+  const GraphSearchOptions graph =
+      graph_options(*view, options, flat_options(*view, options, nullptr));
+  std::vector<GraphResult> found(out.size());
+  try {
+    graph_search_batch(*index.graph, view->rows_view(), index.codes->view(), *index.quantizer,
+                       queries.data(), out.size(), graph, found.data());
+    for (std::size_t i = 0; i < out.size(); ++i) {
+      const float* const query = queries.data() + i * dim;
+      out[i] = finish_search(view, complete(*view, query, options, graph, std::move(found[i])));
+    }
+  } catch (const DerivedDamage&) {  // which search_rows copes with
+    for (std::size_t i = 0; i < out.size(); ++i) {
+      out[i] = finish_search(view, search_rows(*view, queries.data() + i * dim, options, nullptr));
+    }
   }
 }
 
@@ -208,7 +248,8 @@ std::vector<SearchResult> Core::search_batch(const float* queries, std::size_t n
   const std::size_t threads = options.threads == 0 ? default_threads() : options.threads;
   SearchOptions one = bounded(*view, tuned(*view, options));
   one.threads = 1;
-  if (searching(*view, one, n) == Mode::kFlat) {
+  const Mode mode = searching(*view, one, n);
+  if (mode == Mode::kFlat) {
     FlatOptions flat = flat_options(*view, one, interrupt);
     flat.threads = threads;
     const RowsView stored = view->rows_view();
@@ -220,6 +261,18 @@ std::vector<SearchResult> Core::search_batch(const float* queries, std::size_t n
       rows = flat_search_batch(stored, metric_, queries, n, flat);
     }
     for (std::size_t i = 0; i < n; ++i) out[i] = finish_search(view, rows[i]);
+    return out;
+  }
+  if (mode == Mode::kHnsw) {
+    // Pieces large enough for turns, and enough of them for every thread to be busy to the end.
+    const std::size_t piece = std::clamp(n / (threads * 4), kSearchesAtOnce, 16 * kSearchesAtOnce);
+    const std::size_t size = std::min(piece, (n + threads - 1) / threads);
+    parallel_for((n + size - 1) / size, 1, threads, interrupt, [&](std::size_t i, std::size_t) {
+      const std::size_t first = i * size;
+      const std::size_t count = std::min(size, n - first);
+      search_turns(view, {queries + first * dim, count * dim}, one,
+                   std::span(out).subspan(first, count));
+    });
     return out;
   }
   parallel_for(n, 1, threads, interrupt, [&](std::size_t i, std::size_t) {

@@ -1,167 +1,65 @@
 #include "srvdb/index/graph_search.h"
 
 #include <algorithm>
+#include <array>
+#include <cmath>
+#include <optional>
+#include <span>
 
 #include "srvdb/index/flat.h"
-#include "srvdb/index/graph_reach.h"
 #include "srvdb/index/search_plan.h"
-#include "srvdb/index/walk_scratch.h"
+#include "srvdb/index/walk.h"
 
 namespace srvdb {
 namespace {
 
-void prefetch_lines(const void* at, std::size_t bytes) noexcept {
-  for (std::size_t i = 0; i < bytes; i += 64) __builtin_prefetch(static_cast<const char*>(at) + i);
+// True when query and rows are what their codes stand for, as with bytes under l2: then keys order
+// rows as scores do, and approx_score() has the bits of the exact score (all sums are of integers).
+bool exact_codes(const CodesView& codes, const CodeQuery& prepared,
+                 std::span<const Neighbor> found) {
+  if (!prepared.exact() || codes.errors == nullptr) return false;
+  for (const Neighbor& row : found) __builtin_prefetch(&codes.errors[row.row * codes.error_step]);
+  return std::all_of(found.begin(), found.end(),
+                     [&](const Neighbor& row) { return codes.error(row.row) == 0; });
 }
 
-// One walk: borrowed inputs and scratch.
-template <typename Pool>
-class Walk {
- public:
-  Walk(const Graph& graph, const CodesView& codes, const CodeDistance& query, Row limit,
-       const WalkOptions& options, WalkScratch& scratch)
-      : graph_(graph),
-        codes_(codes),
-        query_(query),
-        limit_(limit),
-        linked_(graph.mapped() ? graph.linked() : kMaxGraphRows),
-        node_bytes_(graph.params().node_bytes()),
-        visited_(scratch.visited),
-        fresh_(scratch.fresh),
-        pool_(scratch, options),
-        budget_(options.budget),
-        counts_(options.counts) {
-    visited_.clear(limit);
-    step_ = std::max<std::size_t>(graph.params().bound(), kMaxEntries + 1);
-    if (fresh_.size() < step_ + 16) fresh_.resize(step_ + 16);
-    visited_.reserve(step_);
-    if (options.barred < limit) visited_.insert(options.barred);
-  }
-
-  // Expands the best candidate until there is none. Beyond the first few, while a row's neighbours
-  // are on their way from memory, the row after it is chosen and its neighbours are asked for: so
-  // the choice is made without knowing what the row before has found. That costs half a percent
-  // more rows (at the beginning, when every row leads to better ones, it would cost more).
-  WalkEnd run(std::vector<Neighbor>& out) {
-    enter();
-    Row row = 0;
-    std::size_t expanded = 0;
-    std::size_t first = visited_.size();  // rows from here on are still to be measured
-    for (;;) {
-      const std::size_t asked = visited_.size();
-      if (pool_.next(row)) {
-        if (!gather(row)) return WalkEnd::kDamaged;
-        ++expanded;
-      } else if (first == asked) {
-        break;
-      }
-      prefetch_next();
-      const std::size_t last = Pool::kPatient && expanded > kStrict ? asked : visited_.size();
-      measure(first, last);
-      first = last;
-      prefetch_next();
-      if (visited_.size() > budget_) return WalkEnd::kOverBudget;
-    }
-    if (counts_ != nullptr) {
-      counts_->seen += visited_.size();
-      counts_->expanded += expanded;
-    }
-    for (const std::uint64_t entry : pool_.finish()) {
-      out.push_back({pool_entry::key(entry), pool_entry::row(entry)});
-    }
-    return WalkEnd::kComplete;
-  }
-
- private:
-  // Rows expanded in strict order; see run().
-  static constexpr std::size_t kStrict = 5;
-
-  // Starts from the best of the entry table: rows evenly spaced over [0, limit).
-  void enter() {
-    const std::size_t n = entry_count(limit_);
-    const std::size_t first = visited_.size();
-    for (std::size_t i = 0; i < n; ++i) visited_.insert(entry_row(limit_, n, i));
-    measure(first, visited_.size());
-  }
-
-  // Takes note of the neighbours of a row that have not been seen, and asks for their codes. False
-  // when the node is damaged.
-  bool gather(Row row) {
-    const std::uint32_t* const node = graph_.node(row);
-    if (!graph_.sound(row, node)) return false;
-    const std::uint32_t degree = graph_.degree(node);
-    visited_.reserve(step_);
-    VisitedSet& visited = visited_;
-    const Row limit = limit_;
-    const std::size_t first = visited.size();
-    for (std::uint32_t i = 0; i < degree; ++i) {
-      const Row id = Graph::load_word(node + 2 + i);
-      if (id >= limit) [[unlikely]] {
-        if (id >= linked_) return false;
-        continue;
-      }
-      visited.insert(id);
-    }
-    const std::uint8_t* const base = codes_.base;
-    const std::size_t stride = codes_.stride;
-    const std::size_t ahead = std::min(stride, simd::kNearAsked);
-    const Row* const rows = visited.rows();
-    const std::size_t last = visited.size();
-    for (std::size_t i = first; i < last; ++i) {
-      prefetch_lines(base + std::size_t{rows[i]} * stride, ahead);
-    }
-    return true;
-  }
-
-  void prefetch_next() noexcept {
-    Row next = 0;
-    if (pool_.peek(next)) prefetch_lines(graph_.node(next), node_bytes_);
-  }
-
-  // Offers the rows that were seen as the first-th to the last-th to the pool.
-  void measure(std::size_t first, std::size_t last) {
-    const Row* const ids = visited_.rows() + first;
-    const std::size_t n = last - first;
-    if (codes_.verifier != nullptr) {
-      for (std::size_t i = 0; i < n; ++i) codes_.verify(ids[i]);
-    }
-    if (n == 0) return;
-    pool_.insert(fresh_.data(), query_.near(codes_.base, ids, n, pool_.limit(), fresh_.data()));
-  }
-
-  const Graph& graph_;
-  const CodesView& codes_;
-  const CodeDistance& query_;
-  const Row limit_;
-  const Row linked_;
-  const std::size_t node_bytes_;
-  VisitedSet& visited_;
-  std::vector<std::uint64_t>& fresh_;
-  Pool pool_;
-  const std::size_t budget_;
-  WalkCounts* const counts_;
-  std::size_t step_ = 0;  // rows that one step sees, at most
-};
-
-// Exact scores of the walk's candidates, best by code first, as many as it takes: beyond the first
-// k it goes on in steps until a whole step has not changed the k best. So good codes cost about
-// 1.5 k rows, and coarse ones (tight clusters, whose rows share codes) are made up for by reading
-// more.
-std::vector<ScoredRow> rerank(const RowsView& rows, Metric metric, const float* query,
+// The k best by exact score among a walk's candidates, which come best by code first. At least
+// kSample of them are read; how far their scores lie from what their codes say tells how far others
+// may, and reading ends where no other is likely to be among the best. So good codes cost little
+// more than k rows, and coarse ones (tight clusters, whose rows share codes) are made up for.
+std::vector<ScoredRow> rerank(const RowsView& rows, const CodesView& codes,
+                              const CodeQuery& prepared, const float* query,
                               const std::vector<Neighbor>& found, std::size_t k) {
-  static thread_local std::vector<Row> step;
-  const std::size_t size = k / 2 + 5;
+  constexpr std::size_t kSample = 8;
+  constexpr double kDoubt = 2;              // times the farthest off is taken for possible
+  constexpr std::size_t kAhead = 12;        // rows on their way from memory
+  constexpr std::size_t kAheadBytes = 512;  // of each; the processor fetches the rest by itself
+  const std::size_t n = found.size();
   std::vector<ScoredRow> best;
-  for (std::size_t at = 0; at < found.size();) {
-    const std::size_t end = std::min(found.size(), at + (at == 0 ? k : size));
-    step.clear();
-    for (std::size_t i = at; i < end; ++i) step.push_back(found[i].row);
-    const auto scored = rescore(rows, metric, query, step, k);
-    if (at != 0 && best.size() == k && !better(scored.front(), best.back())) break;
-    best.insert(best.end(), scored.begin(), scored.end());
-    std::sort(best.begin(), best.end(), better);
-    if (best.size() > k) best.resize(k);
-    at = end;
+  best.reserve(std::min(k, n) + 1);
+  if (exact_codes(codes, prepared, std::span(found).first(std::min(n, k + k / 2 + 5)))) {
+    for (std::size_t i = 0; i < std::min(k, n); ++i) {
+      best.push_back({prepared.approx_score(found[i].key), found[i].row});
+    }
+    return best;
+  }
+  const auto fetch = [&](std::size_t i) {
+    prefetch_lines(rows.row(found[i].row), std::min(rows.dim * sizeof(float), kAheadBytes));
+  };
+  for (std::size_t i = 0; i < std::min(n, kAhead); ++i) fetch(i);
+  const ExactScorer scorer(prepared.metric(), query, rows.dim);
+  const std::size_t least = std::max(k, kSample);
+  double margin = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    const double expected = prepared.approx_score(found[i].key);
+    if (i >= least && expected + kDoubt * margin < best.back().score) break;
+    if (i + kAhead < n && i + kAhead < least + kSample) fetch(i + kAhead);
+    rows.verify(found[i].row);
+    const ScoredRow row{scorer.score(rows.row(found[i].row)), found[i].row};
+    margin = std::max(margin, std::abs(row.score - expected));
+    if (best.size() == k && !better(row, best.back())) continue;
+    best.insert(std::upper_bound(best.begin(), best.end(), row, better), row);
+    if (best.size() > k) best.pop_back();
   }
   return best;
 }
@@ -172,6 +70,89 @@ __attribute__((noinline)) WalkScratch& thread_scratch() {
   return scratch;
 }
 
+template <typename Pool>
+WalkEnd walk_to_end(Walk<Pool> walk, const WalkOptions& options, std::vector<Neighbor>& out) {
+  walk.enter();
+  while (walk.step()) continue;
+  if (options.counts != nullptr) {
+    options.counts->seen += walk.counts().seen;
+    options.counts->expanded += walk.counts().expanded;
+  }
+  if (walk.end() == WalkEnd::kComplete) walk.take(out);
+  return walk.end();
+}
+
+// What is the same for all queries of a call.
+struct Searching {
+  const Graph& graph;
+  const RowsView& rows;
+  const CodesView& codes;
+  const ScalarQuantizer& quantizer;
+  const GraphSearchOptions& options;
+  Row limit = 0;
+  std::size_t excluded = 0;
+  std::size_t ef = 0;
+  SearchPlan plan;
+
+  Searching(const Graph& g, const RowsView& r, const CodesView& c, const ScalarQuantizer& q,
+            const GraphSearchOptions& o)
+      : graph(g), rows(r), codes(c), quantizer(q), options(o) {
+    limit = std::min({options.limit, rows.rows, codes.rows, graph.linked()});
+    excluded = options.excluded != nullptr ? options.excluded->count(0, limit) : 0;
+    ef = std::max(options.ef, options.k);
+    plan = plan_search({.rows = limit,
+                        .eligible = limit - excluded,
+                        .ef = ef,
+                        .k = options.k,
+                        .code_bytes = codes.stride});
+  }
+  const RowBitmap* bitmap() const noexcept { return excluded != 0 ? options.excluded : nullptr; }
+  WalkOptions walk_options() const noexcept {
+    return {.ef = ef,
+            .limit = limit,
+            .excluded = bitmap(),
+            .wanted = plan.wanted,
+            .spare = plan.spare,
+            .budget = plan.budget,
+            .barred = options.barred};
+  }
+  // The answer from what a walk has found (`end`: how), or from a scan when that is not all.
+  GraphResult answer(WalkEnd end, const CodeQuery& prepared, const float* query,
+                     std::vector<Neighbor>& found) const {
+    GraphResult result;
+    result.end = end;
+    if (end == WalkEnd::kDamaged) return result;
+    const std::size_t all = std::min<std::size_t>(options.k, limit - excluded);
+    if (!plan.walk || end != WalkEnd::kComplete || found.size() < all) {
+      result.scanned = true;
+      code_scan(codes, CodeDistance(prepared),
+                {.k = ef, .last = limit, .excluded = bitmap(), .interrupt = options.interrupt},
+                found);
+    }
+    result.rows = rerank(rows, codes, prepared, query, found, options.k);
+    return result;
+  }
+};
+
+// One of the searches that take turns in a thread.
+struct Turn {
+  CodeQuery prepared;
+  WalkScratch scratch;
+  std::vector<Neighbor> found;
+  std::optional<CodeDistance> distance;
+  std::optional<Walk<CandidatePool>> walk;  // empty: no search
+  std::size_t query = 0;
+
+  void begin(const Searching& searching, const float* vector, std::size_t number) {
+    query = number;
+    searching.quantizer.prepare(vector, prepared);
+    distance.emplace(prepared);
+    walk.emplace(searching.graph, searching.codes, *distance, searching.limit,
+                 searching.walk_options(), scratch);
+    walk->enter();
+  }
+};
+
 }  // namespace
 
 WalkEnd graph_walk(const Graph& graph, const CodesView& codes, const CodeDistance& query,
@@ -181,9 +162,11 @@ WalkEnd graph_walk(const Graph& graph, const CodesView& codes, const CodeDistanc
   if (limit == 0 || options.ef == 0) return WalkEnd::kComplete;
   WalkScratch& scratch = thread_scratch();
   if (options.excluded != nullptr && !options.excluded->empty()) {
-    return Walk<FilteredPool>(graph, codes, query, limit, options, scratch).run(out);
+    return walk_to_end(Walk<FilteredPool>(graph, codes, query, limit, options, scratch), options,
+                       out);
   }
-  return Walk<CandidatePool>(graph, codes, query, limit, options, scratch).run(out);
+  return walk_to_end(Walk<CandidatePool>(graph, codes, query, limit, options, scratch), options,
+                     out);
 }
 
 GraphResult graph_search(const Graph& graph, const RowsView& rows, const CodesView& codes,
@@ -192,44 +175,47 @@ GraphResult graph_search(const Graph& graph, const RowsView& rows, const CodesVi
   static thread_local CodeQuery prepared;
   static thread_local std::vector<Neighbor> found;
   check(options.interrupt);
-  GraphResult result;
-  if (options.k == 0) return result;
+  if (options.k == 0) return {};
+  const Searching searching(graph, rows, codes, quantizer, options);
   quantizer.prepare(query, prepared);
-  const CodeDistance distance(prepared);
-  const Row limit = std::min({options.limit, rows.rows, codes.rows, graph.linked()});
-  const std::size_t excluded = options.excluded != nullptr ? options.excluded->count(0, limit) : 0;
-  const std::size_t ef = std::max(options.ef, options.k);
-  const SearchPlan plan = plan_search({.rows = limit,
-                                       .eligible = limit - excluded,
-                                       .ef = ef,
-                                       .k = options.k,
-                                       .code_bytes = codes.stride});
-  bool complete = false;
-  if (plan.walk) {
-    result.end = graph_walk(graph, codes, distance,
-                            {.ef = ef,
-                             .limit = limit,
-                             .excluded = excluded != 0 ? options.excluded : nullptr,
-                             .wanted = plan.wanted,
-                             .spare = plan.spare,
-                             .budget = plan.budget,
-                             .barred = options.barred},
-                            found);
-    if (result.end == WalkEnd::kDamaged) return result;
-    complete = result.end == WalkEnd::kComplete &&
-               found.size() >= std::min<std::size_t>(options.k, limit - excluded);
+  WalkEnd end = WalkEnd::kComplete;
+  if (searching.plan.walk) {
+    end = graph_walk(graph, codes, CodeDistance(prepared), searching.walk_options(), found);
   }
-  if (!complete) {
-    result.scanned = true;
-    code_scan(codes, distance,
-              {.k = ef,
-               .last = limit,
-               .excluded = excluded != 0 ? options.excluded : nullptr,
-               .interrupt = options.interrupt},
-              found);
+  return searching.answer(end, prepared, query, found);
+}
+
+void graph_search_batch(const Graph& graph, const RowsView& rows, const CodesView& codes,
+                        const ScalarQuantizer& quantizer, const float* queries, std::size_t n,
+                        const GraphSearchOptions& options, GraphResult* out) {
+  static thread_local std::array<Turn, kSearchesAtOnce> turns;
+  const Searching searching(graph, rows, codes, quantizer, options);
+  if (n == 1 || options.k == 0 || searching.excluded != 0 || !searching.plan.walk ||
+      searching.limit == 0) {
+    for (std::size_t i = 0; i < n; ++i) {
+      out[i] = graph_search(graph, rows, codes, quantizer, queries + i * rows.dim, options);
+    }
+    return;
   }
-  result.rows = rerank(rows, graph.params().metric, query, found, options.k);
-  return result;
+  for (Turn& turn : turns) turn.walk.reset();  // left by an exception
+  std::size_t begun = 0;
+  for (std::size_t done = 0; done < n;) {
+    for (Turn& turn : turns) {
+      if (!turn.walk && begun < n) {
+        check(options.interrupt);
+        turn.begin(searching, queries + begun * rows.dim, begun);
+        ++begun;
+        continue;
+      }
+      if (!turn.walk || turn.walk->step()) continue;
+      turn.found.clear();
+      turn.walk->take(turn.found);
+      out[turn.query] = searching.answer(turn.walk->end(), turn.prepared,
+                                         queries + turn.query * rows.dim, turn.found);
+      turn.walk.reset();
+      ++done;
+    }
+  }
 }
 
 }  // namespace srvdb

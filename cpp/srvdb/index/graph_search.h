@@ -79,4 +79,12 @@ GraphResult graph_search(const Graph& graph, const RowsView& rows, const CodesVi
                          const ScalarQuantizer& quantizer, const float* query,
                          const GraphSearchOptions& options);
 
+// The answers of graph_search() to n queries (n × rows.dim, one after the other), to out[0..n), in
+// one thread: kSearchesAtOnce walks take turns, so that each computes while the others' rows are on
+// their way from memory.
+inline constexpr std::size_t kSearchesAtOnce = 4;
+void graph_search_batch(const Graph& graph, const RowsView& rows, const CodesView& codes,
+                        const ScalarQuantizer& quantizer, const float* queries, std::size_t n,
+                        const GraphSearchOptions& options, GraphResult* out);
+
 }  // namespace srvdb

@@ -34,14 +34,28 @@ class VisitedSet {
   void reserve(std::size_t more) {
     if (count_ + more + 16 > rows_.size()) rows_.resize(2 * (count_ + more) + 1024);
   }
-  // Adds a row, for which there is room, unless it is in the set. Without a branch, because either
-  // is as likely.
-  void insert(Row row) noexcept {
-    std::uint64_t& word = words()[row / 64];
-    const std::uint64_t bit = std::uint64_t{1} << (row % 64);
-    rows_[count_] = row;
-    count_ += (word & bit) == 0 ? 1u : 0u;
-    word |= bit;
+  // Adds those of the ids that are not in the set and below `limit`, for which there is room. All
+  // must be below `last`: false when one is not. Without a branch for a row that was seen, because
+  // either is as likely.
+  template <typename Load>
+  bool insert(std::uint32_t n, Row limit, Row last, Load&& id_at) noexcept {
+    auto* const words = static_cast<std::uint64_t*>(memory_.data());
+    Row* const rows = rows_.data();
+    std::size_t count = count_;
+    for (std::uint32_t i = 0; i < n; ++i) {
+      const Row row = id_at(i);
+      if (row >= limit) [[unlikely]] {
+        if (row >= last) return false;
+        continue;
+      }
+      const std::uint64_t bit = std::uint64_t{1} << (row % 64);
+      const std::uint64_t word = words[row / 64];
+      rows[count] = row;
+      count += (word & bit) == 0 ? 1u : 0u;
+      words[row / 64] = word | bit;
+    }
+    count_ = count;
+    return true;
   }
   // The rows, in the order in which they came.
   const Row* rows() const noexcept { return rows_.data(); }

@@ -61,6 +61,10 @@ class CodeQuery {
   Metric metric() const noexcept { return metric_; }
   std::size_t stride() const noexcept { return stride_; }
 
+  // True when, under l2, the query is exactly what its code stands for, and codes decode without
+  // rounding: approx_score() is the exact score of every row whose error norm is zero.
+  bool exact() const noexcept { return metric_ == Metric::kL2 && query_error_ == 0; }
+
   // The score that the key stands for (higher is better, in the units of exact_score()): what it
   // would be if neither the row nor the query had been rounded.
   double approx_score(std::int32_t key) const noexcept;

@@ -83,6 +83,50 @@ TEST(Graph, ABarredRowIsNeitherReturnedNorWalkedThrough) {
   }
 }
 
+TEST(Graph, SearchesInTurnsAnswerAsOneByOne) {
+  for (const Metric metric : kMetrics) {
+    const TestGraph data(clustered(1500, 40, 5, 0.5, 3), 40, metric);
+    const std::vector<float> queries = clustered(41, 40, 5, 0.7, 4);
+    const RowBitmap excluded = RowBitmap().with_rows(std::vector<Row>{1, 2, 3, 700});
+    for (const std::size_t n : {1, 2, 3, 4, 5, 41}) {
+      for (const RowBitmap* without : {static_cast<const RowBitmap*>(nullptr), &excluded}) {
+        const GraphSearchOptions options{.k = 5, .ef = 30, .excluded = without};
+        std::vector<GraphResult> results(n);
+        graph_search_batch(*data.graph, data.rows.view(), data.codes_view(), data.quantizer,
+                           queries.data(), n, options, results.data());
+        for (std::size_t i = 0; i < n; ++i) {
+          EXPECT_EQ(results[i].rows, data.search(queries.data() + i * 40, options).rows);
+        }
+      }
+    }
+  }
+}
+
+// Bytes under l2 are their own codes: their rows need not be read.
+TEST(Graph, ScoresFromExactCodesHaveTheBitsOfTheExactKernel) {
+  std::mt19937 random(5);
+  std::vector<float> values(std::size_t{2000} * 24);
+  for (float& x : values) x = static_cast<float>(random() % 256);
+  values[24 * 1234 + 3] = 100.25f;  // but this one is not
+  const TestRows rows(std::move(values), 24);
+  const TestCodes codes(rows, Metric::kL2);
+  Graph graph({.metric = Metric::kL2});
+  GraphBuilder(graph).link(codes.view(), codes.quantizer(), {.last = 2000, .partial = true});
+  for (Row r = 0; r < 2000; r += 7) {
+    for (const float shift : {0.0f, 3.0f, 0.5f}) {
+      std::vector<float> query(rows.at(r), rows.at(r) + 24);
+      query[5] += shift;
+      const auto found = graph_search(graph, rows.view(), codes.view(), codes.quantizer(),
+                                      query.data(), {.k = 10, .ef = 60});
+      ASSERT_EQ(found.rows.size(), 10u);
+      EXPECT_TRUE(std::is_sorted(found.rows.begin(), found.rows.end(), better));
+      for (const ScoredRow& row : found.rows) {
+        EXPECT_EQ(row.score, exact_score(Metric::kL2, query.data(), rows.at(row.row), 24));
+      }
+    }
+  }
+}
+
 TEST(Graph, OneInputGivesOneGraphAtAnyNumberOfThreads) {
   const std::size_t dim = 20;
   for (const Metric metric : kMetrics) {
