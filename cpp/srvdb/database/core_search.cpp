@@ -265,7 +265,7 @@ std::vector<SearchResult> Core::search_batch(const float* queries, std::size_t n
   }
   if (mode == Mode::kHnsw) {
     // Pieces large enough for turns, and enough of them for every thread to be busy to the end.
-    const std::size_t piece = std::clamp(n / (threads * 4), kSearchesAtOnce, 16 * kSearchesAtOnce);
+    const std::size_t piece = std::clamp(n / (threads * 4), kSearchesAtOnce, 32 * kSearchesAtOnce);
     const std::size_t size = std::min(piece, (n + threads - 1) / threads);
     parallel_for((n + size - 1) / size, 1, threads, interrupt, [&](std::size_t i, std::size_t) {
       const std::size_t first = i * size;

@@ -82,7 +82,7 @@ GraphResult graph_search(const Graph& graph, const RowsView& rows, const CodesVi
 // The answers of graph_search() to n queries (n × rows.dim, one after the other), to out[0..n), in
 // one thread: kSearchesAtOnce walks take turns, so that each computes while the others' rows are on
 // their way from memory.
-inline constexpr std::size_t kSearchesAtOnce = 4;
+inline constexpr std::size_t kSearchesAtOnce = 2;
 void graph_search_batch(const Graph& graph, const RowsView& rows, const CodesView& codes,
                         const ScalarQuantizer& quantizer, const float* queries, std::size_t n,
                         const GraphSearchOptions& options, GraphResult* out);

@@ -14,7 +14,7 @@ double seen_rows(double width) noexcept {
 
 // Nanoseconds for a row, with all that goes with it.
 double seen_ns(double code_bytes) noexcept {
-  return 40 + 0.09 * code_bytes;
+  return 25 + 0.06 * code_bytes;
 }
 double scanned_ns(double code_bytes) noexcept {
   return 2 + 0.038 * code_bytes;
