@@ -23,7 +23,7 @@ from benchmarks.peers import srvdb_store
 from benchmarks.report import HERE, Measure, Report, arguments
 
 METRICS = ["cosine", "ip", "l2"]
-LEVELS = ["baseline", "avx2", "avx512", "avx512vnni", "neon"]
+LEVELS = ["baseline", "avx2", "avx512", "avx512vnni", "amxint8", "neon"]
 ONE_BY_ONE = 50
 
 

@@ -1,14 +1,14 @@
-"""Speed of exact search, one thread: one query against the memory's rate, a batch against faiss.
+"""Speed of exact search, one thread, in turns with `faiss.IndexFlat` over the same float32 rows.
 
-One query: float32 bytes of all rows divided by the query's time, as a share of the fastest plain
-read of the same number of bytes by one thread, in turns. A scan that reads fewer bytes than the
-rows have may pass 1. Batch: 1,000 queries at a time against `faiss.IndexFlat` over the same
-float32 rows, in turns.
+One query: also the float32 bytes of all rows divided by the query's time, as a share of the fastest
+plain read of the same number of bytes by one thread. A scan that reads fewer bytes than the rows
+have may pass 1. Batch: 1,000 queries at a time. Times are the processor's, spent by this process.
 """
 
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,8 @@ from benchmarks.streaming import Streamer
 from benchmarks.timing import Samples, interleave, pinned, seconds
 
 SINGLE_QUERIES = 5  # answered in a round; a round is one number
-MUST_SHARE = 0.8
-MUST_SET = "sift-photos-957k"
+MUST_ONE = 2.5  # times faiss
+MUST_BATCH = 1.5
 
 
 def database(data: VectorSet, cache: Path) -> Any:
@@ -36,44 +36,6 @@ def database(data: VectorSet, cache: Path) -> Any:
         db.optimize()
     warm_files(path)
     return srvdb_store.open_linked(path)
-
-
-def one_query(data: VectorSet, db: Any, options: argparse.Namespace, report: Report) -> None:
-    streamer = Streamer(options.cache)
-    queries = iter(np.resize(data.queries, (SINGLE_QUERIES * (options.rounds + 2), data.dim)))
-    gigabytes = data.base.nbytes / 1e9
-
-    def scan() -> float:
-        asked = [next(queries) for _ in range(SINGLE_QUERIES)]
-        taken = seconds(lambda: [db.search(query, options.k, exact=True) for query in asked])
-        return gigabytes * SINGLE_QUERIES / taken
-
-    def stream(loop: int) -> float:
-        return (
-            streamer.read(data.base, loop) / 1e9 / seconds(lambda: streamer.read(data.base, loop))
-        )
-
-    subjects: dict[str, Callable[[], float]] = {"srvdb": scan}
-    for loop in range(streamer.loops()):
-        subjects[f"stream {loop}"] = lambda loop=loop: stream(loop)
-    with pinned(1):
-        rates = interleave(subjects, options.rounds)
-    streams = [samples for name, samples in rates.items() if name != "srvdb"]
-    fastest = Samples(
-        tuple(max(values) for values in zip(*(s.values for s in streams), strict=True))
-    )
-    ratio = rates["srvdb"].over(fastest)
-    milliseconds = 1000 * gigabytes / rates["srvdb"].median
-    text = (
-        f"{with_interval(ratio)} × the streaming rate ({rates['srvdb'].median:.1f} / "
-        f"{fastest.median:.1f} GB/s, {milliseconds:.2f} ms a query)"
-    )
-    detail: dict[str, Any] = {name: {"gb_per_s": s.values} for name, s in rates.items()}
-    detail["coded_rows"] = srvdb_store.stat(db, "coded_rows")
-    reached = ratio.median >= MUST_SHARE if data.name == MUST_SET else None
-    title = f"exact, one query, {data.name}"
-    must = "" if reached is None else f"≥ {MUST_SHARE} × the streaming rate"
-    report.add(Measure(title, must, text, ratio.median, ratio.interval, reached, detail))
 
 
 def faiss_flat(data: VectorSet) -> Callable[[datasets.Floats, int], Any]:
@@ -90,6 +52,62 @@ def faiss_flat(data: VectorSet) -> Callable[[datasets.Floats, int], Any]:
     return lambda queries, k: index.search(queries, k)
 
 
+def taken(action: Callable[[], object]) -> float:
+    """Seconds of the processor that one call took."""
+    return seconds(action, time.process_time)
+
+
+def one_query(data: VectorSet, db: Any, options: argparse.Namespace, report: Report) -> None:
+    streamer = Streamer(options.cache)
+    theirs = faiss_flat(data)
+    count = SINGLE_QUERIES * (options.rounds + 2)
+    ours_asked = iter(np.resize(data.queries, (count, data.dim)))
+    theirs_asked = iter(np.resize(data.queries, (count, 1, data.dim)))
+
+    def scan() -> float:
+        asked = [next(ours_asked) for _ in range(SINGLE_QUERIES)]
+        return SINGLE_QUERIES / taken(
+            lambda: [db.search(query, options.k, exact=True) for query in asked]
+        )
+
+    def faiss_scan() -> float:
+        asked = [next(theirs_asked) for _ in range(SINGLE_QUERIES)]
+        return SINGLE_QUERIES / taken(lambda: [theirs(query, options.k) for query in asked])
+
+    def stream(loop: int) -> float:
+        return 1 / taken(lambda: streamer.read(data.base, loop))
+
+    subjects: dict[str, Callable[[], float]] = {"srvdb": scan, "faiss": faiss_scan}
+    for loop in range(streamer.loops()):
+        subjects[f"stream {loop}"] = lambda loop=loop: stream(loop)
+    with pinned(1):
+        rates = interleave(subjects, options.rounds)
+    streams = [samples for name, samples in rates.items() if name.startswith("stream")]
+    fastest = Samples(
+        tuple(max(values) for values in zip(*(s.values for s in streams), strict=True))
+    )
+    ratio = rates["srvdb"].over(rates["faiss"])
+    share = rates["srvdb"].over(fastest)
+    text = (
+        f"{with_interval(ratio)} × faiss ({1000 / rates['srvdb'].median:.3f} / "
+        f"{1000 / rates['faiss'].median:.3f} ms); {with_interval(share)} × the streaming rate "
+        f"({fastest.median * data.base.nbytes / 1e9:.1f} GB/s)"
+    )
+    detail: dict[str, Any] = {name: {"per_s": s.values} for name, s in rates.items()}
+    detail["coded_rows"] = srvdb_store.stat(db, "coded_rows")
+    report.add(
+        Measure(
+            f"exact, one query, {data.name}",
+            f"≥ {MUST_ONE} × faiss IndexFlat",
+            text,
+            ratio.median,
+            ratio.interval,
+            ratio.median >= MUST_ONE,
+            detail,
+        )
+    )
+
+
 def batch(data: VectorSet, db: Any, options: argparse.Namespace, report: Report) -> None:
     queries = np.resize(data.queries, (options.batch, data.dim))
     theirs = faiss_flat(data)
@@ -100,8 +118,8 @@ def batch(data: VectorSet, db: Any, options: argparse.Namespace, report: Report)
     with pinned(1):
         rates = interleave(
             {
-                "srvdb": lambda: len(queries) / seconds(lambda: ours(queries, options.k)),
-                "faiss": lambda: len(queries) / seconds(lambda: theirs(queries, options.k)),
+                "srvdb": lambda: len(queries) / taken(lambda: ours(queries, options.k)),
+                "faiss": lambda: len(queries) / taken(lambda: theirs(queries, options.k)),
             },
             options.rounds,
         )
@@ -115,8 +133,8 @@ def batch(data: VectorSet, db: Any, options: argparse.Namespace, report: Report)
     )
     title = f"exact, batch of {len(queries)}, {data.name}"
     detail = {name: {"queries_per_s": samples.values} for name, samples in rates.items()}
-    reached = ratio.median >= 1 and got == 1.0 if data.name == MUST_SET else None
-    must = "" if reached is None else "≥ 1 × faiss IndexFlat"
+    reached = ratio.median >= MUST_BATCH and got == 1.0
+    must = f"≥ {MUST_BATCH} × faiss IndexFlat"
     report.add(Measure(title, must, text, ratio.median, ratio.interval, reached, detail))
 
 

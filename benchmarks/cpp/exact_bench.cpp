@@ -6,7 +6,8 @@
 //   srvdb_exact_bench DIR [name=value ...]
 //
 // DIR holds raw little-endian arrays: base.f32 (n × dim), queries.f32 and meta.txt: "n dim
-// n_queries metric". Names: k, reps, one (queries one by one), batch (queries in a batch; 0: none).
+// n_queries metric". Names: k, reps, one (queries one by one), batch (queries in a batch; 0: none),
+// floats (0: over floats only once, to compare answers).
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
@@ -111,7 +112,8 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "usage: %s DIR [k= reps= one= batch=]\n", argv[0]);
     return 2;
   }
-  std::map<std::string, std::size_t> set{{"k", 10}, {"reps", 5}, {"one", 10}, {"batch", 0}};
+  std::map<std::string, std::size_t> set{
+      {"k", 10}, {"reps", 5}, {"one", 10}, {"batch", 0}, {"floats", 1}};
   for (int i = 2; i < argc; ++i) {
     const std::string text = argv[i];
     const std::size_t equals = text.find('=');
@@ -135,9 +137,10 @@ int main(int argc, char** argv) {
     Answers answers[2];
     for (std::size_t rep = 0; rep <= set["reps"]; ++rep) {
       for (const std::size_t side : {0, 1}) {
+        if (side == 0 && rep != 0 && set["floats"] == 0) continue;
         const double start = seconds_of_this_thread();
         answers[side] = search(side == 0 ? floats : codes);
-        if (rep != 0)
+        if (rep != 0 || side == 0)
           times[side].push_back((seconds_of_this_thread() - start) / static_cast<double>(n));
       }
     }

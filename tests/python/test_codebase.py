@@ -41,7 +41,7 @@ HOMES = {
 # What belongs to the language, the system or the compiler. C++ standard headers have no dot.
 SYSTEM_HEADER = re.compile(
     r"^([a-z_0-9]+|(sys|linux|mach|asm)/[a-z_0-9]+\.h"
-    r"|(unistd|fcntl|pthread|sched|signal|dirent|poll|errno|stdio|stdlib|string|stdint|stddef"
+    r"|(unistd|cpuid|fcntl|pthread|sched|signal|dirent|poll|errno|stdio|stdlib|string|stdint|stddef"
     r"|limits|time|malloc|arm_neon|arm_acle|[a-z]+intrin)\.h)$"
 )
 

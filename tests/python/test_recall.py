@@ -17,7 +17,7 @@ SETS = [
     ("mnist-784-euclidean-2k", 2000, 20),
     ("sift-photos-80k", 8000, 30),
 ]
-ALL_SIMD = ("baseline", "avx2", "avx512", "avx512vnni", "neon")
+ALL_SIMD = ("baseline", "avx2", "avx512", "avx512vnni", "amxint8", "neon")
 
 PROGRAM = """
 import json, sys

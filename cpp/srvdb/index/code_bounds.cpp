@@ -22,6 +22,11 @@ CodeBound from_word(std::uint64_t word) noexcept {
 
 }  // namespace
 
+float code_norm(double scale, std::int32_t square) noexcept {
+  const double norm = scale * std::sqrt(static_cast<double>(std::max(square, 1)));
+  return round_up_to_float(norm * (1 + 0x1p-40));
+}
+
 CodeBounds::CodeBounds(const CodesView& codes, const ScalarQuantizer& quantizer)
     : codes_(codes), norms_(quantizer.metric() == Metric::kIp), scale_(quantizer.scale()) {
   if (!norms_) return;
@@ -44,7 +49,8 @@ CodeBound CodeBounds::rows(Row first, Row last) const {
 CodeBound CodeBounds::row(Row row) const noexcept {
   CodeBound bound{.error = codes_.error(row)};
   if (norms_) {
-    bound.norm = norm_of(simd::kernels().l2_u8.one(zero_.data(), codes_.code(row), codes_.stride));
+    bound.norm =
+        code_norm(scale_, simd::kernels().l2_u8.one(zero_.data(), codes_.code(row), codes_.stride));
   }
   return bound;
 }
@@ -57,13 +63,8 @@ CodeBound CodeBounds::measure(Row first, Row last) const {
   std::int32_t squares[kBoundRows];
   simd::kernels().l2_u8.rows(zero_.data(), codes_.code(first), codes_.stride, last - first,
                              squares);
-  bound.norm = norm_of(*std::max_element(squares, squares + (last - first)));
+  bound.norm = code_norm(scale_, *std::max_element(squares, squares + (last - first)));
   return bound;
-}
-
-float CodeBounds::norm_of(std::int32_t square) const noexcept {
-  const double norm = scale_ * std::sqrt(static_cast<double>(std::max(square, 1)));
-  return round_up_to_float(norm * (1 + 0x1p-40));
 }
 
 }  // namespace srvdb

@@ -28,6 +28,9 @@ struct CodeBound {
   float norm = 1;   // ip: not below |x^|; else 1
 };
 
+// Not below |x^| of a code with that sum of (c - 128)^2; never 0. For symmetric codes (cosine, ip).
+float code_norm(double scale, std::int32_t square) noexcept;
+
 class CodeBounds {
  public:
   CodeBounds(const CodesView& codes, const ScalarQuantizer& quantizer);
@@ -39,7 +42,6 @@ class CodeBounds {
 
  private:
   CodeBound measure(Row first, Row last) const;
-  float norm_of(std::int32_t square) const noexcept;
 
   const CodesView& codes_;
   bool norms_;  // under ip

@@ -10,12 +10,6 @@ namespace srvdb {
 
 namespace {
 
-// Of the rows [options.first, last), those that have codes come first: where they end.
-Row screened_end(const FlatOptions& options, Row last) noexcept {
-  if (options.quantizer == nullptr || options.codes.errors == nullptr) return options.first;
-  return std::clamp(options.codes.rows, options.first, last);
-}
-
 std::vector<ScoredRow> screened_search(const RowsView& rows, Metric metric, const float* query,
                                        const FlatOptions& options, std::size_t k, Row screened,
                                        Row last) {
@@ -59,7 +53,7 @@ std::vector<ScoredRow> flat_search(const RowsView& rows, Metric metric, const fl
   if (options.k == 0 || chunks.count() == 0) return {};
   const std::size_t threads = threads_for(options, chunks.count());
   const std::size_t k = std::min<std::size_t>(options.k, chunks.last - chunks.first);
-  const Row screened = screened_end(options, chunks.last);
+  const Row screened = coded_end(options, chunks.last);
   if (screened > options.first) {
     return screened_search(rows, metric, query, options, k, screened, chunks.last);
   }

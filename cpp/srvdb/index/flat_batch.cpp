@@ -11,7 +11,9 @@
 #include "srvdb/base/scheduler.h"
 #include "srvdb/distance/margin.h"
 #include "srvdb/index/flat.h"
-#include "srvdb/index/live_rows.h"
+#include "srvdb/index/flat_groups.h"
+#include "srvdb/index/flat_scan.h"
+#include "srvdb/index/flat_tiles.h"
 #include "srvdb/index/top_k.h"
 #include "srvdb/simd/dispatch.h"
 
@@ -20,9 +22,12 @@ namespace {
 
 constexpr std::size_t kPanelBytes = std::size_t{1} << 20;    // packed rows held at one time
 constexpr std::size_t kResultBytes = std::size_t{64} << 20;  // of candidates, all queries together
-constexpr std::size_t kFirstRows = 64;
-constexpr std::size_t kMaxRowsAtOnce = 4096;  // between two looks at the interrupt
-constexpr std::size_t kFewQueries = 3;        // up to these are faster one by one
+constexpr std::size_t kFewQueries = 3;                       // up to these are faster one by one,
+constexpr std::size_t kFewCoded = 5;     // with codes and tiles of them up to these,
+constexpr std::size_t kFewUntiled = 24;  // with codes and float tiles up to these
+
+// Queries given up by the tiles of codes: up to these one by one, else together over float rows.
+constexpr std::size_t kLeftOneByOne = 16;
 
 // Norm bounds are rounded up by at most 1.5 units of float32 beyond the true norm: what that adds
 // to a margin, relatively (on a norm) and for half a square.
@@ -37,6 +42,9 @@ float round_down(double value) noexcept {
 // A range of the queries with everything one worker needs for it.
 class QueryGroup {
  public:
+  static constexpr std::size_t kFirstRows = 64;
+  static constexpr std::size_t kGrowth = 2;
+
   QueryGroup(const RowsView& rows, Metric metric, const float* queries, std::size_t n,
              std::size_t k)
       : rows_(rows), metric_(metric), kernels_(simd::kernels()), n_(n) {
@@ -161,34 +169,76 @@ class QueryGroup {
   std::vector<simd::TileHit> hits_;
 };
 
-// Cuts n queries into groups of at most `size`, one after the other or on several threads.
-void search_groups(const RowsView& rows, Metric metric, const float* queries, std::size_t n,
-                   std::size_t k, const FlatOptions& options, std::size_t threads,
-                   std::vector<ScoredRow>* out) {
-  const Row end = std::min(options.last, rows.rows);
-  const std::size_t size = (n + threads - 1) / threads;
-  std::vector<QueryGroup> groups;
-  groups.reserve(threads);
-  for (std::size_t q = 0; q < n; q += size) {
-    groups.emplace_back(rows, metric, queries + q * rows.dim, std::min(size, n - q), k);
+using Answers = std::vector<std::vector<ScoredRow>>;
+
+// What a batch asks for, once all is settled: rows [options.first, options.last) exist, 1 <= k <=
+// their number, threads >= 1.
+struct Batch {
+  const RowsView& rows;
+  Metric metric;
+  const float* queries;
+  std::size_t n;
+  FlatOptions options;
+};
+
+// Calls search(first query, count, threads) for so many queries at a time as may be held.
+template <typename Search>
+void in_portions(const Batch& batch, const Search& search) {
+  const std::size_t k = batch.options.k;
+  const std::size_t query_bytes = (k + 256) * (4 * sizeof(ScoredRow) + sizeof(Row));
+  const std::size_t at_once = std::max<std::size_t>(kResultBytes / query_bytes, 16);
+  for (std::size_t q = 0; q < batch.n; q += at_once) {
+    const std::size_t count = std::min(at_once, batch.n - q);
+    search(q, count, std::clamp<std::size_t>(batch.options.threads, 1, count));
   }
-  std::vector<Row> live(kMaxRowsAtOnce);
-  LiveRows left(options.excluded, options.first, end);
-  for (std::size_t step = kFirstRows;; step = std::min(step * 2, kMaxRowsAtOnce)) {
-    const std::span<const Row> some(live.data(), left.next(std::span(live).first(step)));
-    if (some.empty()) break;
-    for (std::size_t i = 0; i < some.size();) {
-      const std::size_t run = run_end(some, i);
-      rows.verify(some[i], some[i] + static_cast<Row>(run - i));
-      i = run;
+}
+
+Answers search_floats(const Batch& batch) {
+  Answers out(batch.n);
+  const RowsView& rows = batch.rows;
+  in_portions(batch, [&](std::size_t first, std::size_t count, std::size_t threads) {
+    const float* const queries = batch.queries + first * rows.dim;
+    const auto make = [&](std::size_t q, std::size_t size) {
+      return QueryGroup(rows, batch.metric, queries + q * rows.dim, size, batch.options.k);
+    };
+    search_groups<QueryGroup>(rows, count, batch.options.last, batch.options, threads, make,
+                              out.data() + first);
+  });
+  return out;
+}
+
+// By codes, which all of the rows have. Queries about which these say too little are done by
+// floats.
+Answers search_codes(const Batch& batch, const simd::CodeTiles& tiles) {
+  Answers out(batch.n);
+  const RowsView& rows = batch.rows;
+  std::vector<std::size_t> left;
+  in_portions(batch, [&](std::size_t first, std::size_t count, std::size_t threads) {
+    const float* const queries = batch.queries + first * rows.dim;
+    const auto make = [&](std::size_t q, std::size_t size) {
+      return CodeGroup(rows, batch.metric, queries + q * rows.dim, size, batch.options.k,
+                       batch.options, tiles);
+    };
+    search_groups<CodeGroup>(batch.options.codes, count, batch.options.last, batch.options, threads,
+                             make, out.data() + first);
+    for (std::size_t q = first; q < first + count; ++q) {
+      if (out[q].empty()) left.push_back(q);  // or no row was eligible, which is soon found out
     }
-    const bool growing = step < kMaxRowsAtOnce;
-    parallel_for(groups.size(), 1, threads, options.interrupt, [&](std::size_t g, std::size_t) {
-      groups[g].scan(some);
-      if (growing) groups[g].settle();
-    });
+  });
+  if (left.size() <= kLeftOneByOne) {
+    for (const std::size_t q : left) {
+      out[q] = flat_search(rows, batch.metric, batch.queries + q * rows.dim, batch.options);
+    }
+    return out;
   }
-  for (std::size_t q = 0; q < n; ++q) out[q] = groups[q / size].take(q % size);
+  std::vector<float> queries;
+  for (const std::size_t q : left) {
+    const float* const query = batch.queries + q * rows.dim;
+    queries.insert(queries.end(), query, query + rows.dim);
+  }
+  Answers found = search_floats({rows, batch.metric, queries.data(), left.size(), batch.options});
+  for (std::size_t i = 0; i < left.size(); ++i) out[left[i]] = std::move(found[i]);
+  return out;
 }
 
 }  // namespace
@@ -199,21 +249,32 @@ std::vector<std::vector<ScoredRow>> flat_search_batch(const RowsView& rows, Metr
   std::vector<std::vector<ScoredRow>> out(n);
   const Row end = std::min(options.last, rows.rows);
   if (options.k == 0 || options.first >= end) return out;
-  if (n <= kFewQueries) {
+  const Row coded = coded_end(options, end);
+  const bool codes = coded > options.first;
+  const simd::CodeTiles* tiles = nullptr;
+  if (codes && n > kFewCoded && options.codes.stride <= simd::kMaxCodeTileStride) {
+    tiles = simd::code_tiles();
+  }
+  const std::size_t few = !codes ? kFewQueries : tiles == nullptr ? kFewUntiled : kFewCoded;
+  if (n <= few) {
     for (std::size_t q = 0; q < n; ++q) {
       out[q] = flat_search(rows, metric, queries + q * rows.dim, options);
     }
     return out;
   }
-  const std::size_t k = std::min<std::size_t>(options.k, end - options.first);
-  const std::size_t threads = options.threads == 0 ? default_threads() : options.threads;
-  const std::size_t query_bytes = (k + 256) * (2 * sizeof(ScoredRow) + sizeof(Row));
-  const std::size_t at_once = std::max<std::size_t>(kResultBytes / query_bytes, 16);
-  for (std::size_t q = 0; q < n; q += at_once) {
-    const std::size_t count = std::min(at_once, n - q);
-    search_groups(rows, metric, queries + q * rows.dim, count, k, options,
-                  std::clamp<std::size_t>(threads, 1, count), out.data() + q);
-  }
+  Batch batch{rows, metric, queries, n, options};
+  batch.options.k = std::min<std::size_t>(options.k, end - options.first);
+  batch.options.threads = options.threads == 0 ? default_threads() : options.threads;
+  batch.options.last = end;
+  if (tiles == nullptr) return search_floats(batch);
+  batch.options.last = coded;
+  out = search_codes(batch, *tiles);
+  if (coded == end) return out;
+  batch.options.first = coded;
+  batch.options.last = end;
+  const Answers rest = search_floats(batch);
+  for (std::size_t q = 0; q < n; ++q)
+    out[q] = merge_best(std::move(out[q]), rest[q], batch.options.k);
   return out;
 }
 

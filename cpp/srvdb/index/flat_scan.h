@@ -78,6 +78,13 @@ struct Chunks {
   }
 };
 
+// Of the rows [options.first, last), those that have codes to prove something by come first: where
+// they end.
+inline Row coded_end(const FlatOptions& options, Row last) noexcept {
+  if (options.quantizer == nullptr || options.codes.errors == nullptr) return options.first;
+  return std::clamp(options.codes.rows, options.first, last);
+}
+
 inline constexpr std::size_t kChunkBytes = std::size_t{1} << 20;  // of rows: what a thread takes
 
 inline Row chunk_rows(std::size_t row_bytes) noexcept {

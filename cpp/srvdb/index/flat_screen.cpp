@@ -1,5 +1,7 @@
 #include "srvdb/index/flat_screen.h"
 
+#include <functional>
+
 #include "srvdb/index/live_rows.h"
 
 namespace srvdb {
@@ -19,24 +21,41 @@ void prefetch_row(const RowsView& rows, Row row) noexcept {
 
 }  // namespace
 
-// Rows [first, last) of what waits, as far as they pass; returns how many did.
-std::size_t ScreenedTopK::score(std::size_t first, std::size_t last) {
+void ScreenedTopK::prune() {
+  if (waiting_.size() < k_) return;
+  floors_.clear();
+  for (const Waiting& row : waiting_) {
+    floors_.push_back(query_->score_floor(row.key, row.bound.error, row.bound.norm));
+  }
+  const auto kth = floors_.begin() + static_cast<std::ptrdiff_t>(k_ - 1);
+  std::nth_element(floors_.begin(), kth, floors_.end(), std::greater<>());
+  if (*kth <= threshold_) return;
+  threshold_ = *kth;
+  refresh();
+  std::erase_if(waiting_, [this](const Waiting& row) { return !passes(row); });
+}
+
+void ScreenedTopK::make_room() {
+  prune();
+  if (waiting_.size() * 4 > capacity_ * 3) settle();
+}
+
+// Those of rows [first, last) of what waits that pass.
+void ScreenedTopK::score(std::size_t first, std::size_t last) {
   std::size_t n = 0;
   for (std::size_t i = first; i < last; ++i) {
-    const Waiting& row = waiting_[i];
-    if (row.key > limit_(row.bound.error, row.bound.norm)) continue;
-    prefetch_row(*rows_, row.row);
-    waiting_[first + n++] = row;
+    if (!passes(waiting_[i])) continue;
+    prefetch_row(*rows_, waiting_[i].row);
+    std::swap(waiting_[first + n++], waiting_[i]);
   }
   for (std::size_t i = first; i < first + n; ++i) {
     rows_->verify(waiting_[i].row);
     exact_.offer(waiting_[i].row);
   }
-  if (n != 0) {
-    exact_.settle();
-    refresh();
-  }
-  return n;
+  if (n == 0) return;
+  scored_ += n;
+  exact_.settle();
+  refresh();
 }
 
 void ScreenedTopK::settle() {
@@ -54,10 +73,7 @@ void ScreenedTopK::settle() {
     // As many as pass, kStep at a time.
     std::size_t passing = 0;
     std::size_t end = done;
-    for (; end < n && passing < kStep; ++end) {
-      const Waiting& row = waiting_[end];
-      passing += row.key <= limit_(row.bound.error, row.bound.norm) ? 1u : 0u;
-    }
+    for (; end < n && passing < kStep; ++end) passing += passes(waiting_[end]) ? 1u : 0u;
     if (passing != 0) score(done, end);
     done = end;
   }
@@ -93,7 +109,7 @@ void CodeScreen::offer_left(Row first, Row last, const RowBitmap* excluded, Scre
       const CodeBound bound = bounds_.row(few_[i]);
       if (keys_[i] <= top.limit()(bound.error, bound.norm)) top.offer(keys_[i], few_[i], bound);
     }
-    top.settle_first();
+    if (!top.has_limit()) top.prune();
   }
 }
 
@@ -111,7 +127,7 @@ void CodeScreen::offer_all(Row first, Row last, const RowBitmap* excluded, Scree
     passed_[passed] = {keys_[picked_[i]], row, bound};
     passed += passed_[passed].key <= limit(bound.error, bound.norm) ? 1u : 0u;
   }
-  if (top.full() && passed * kLooseShare > n) {
+  if (top.has_limit() && passed * kLooseShare > n) {
     if (++loose_ >= kLooseBlocks) without_ = kWithoutCodes;
     return offer_floats(first, last, excluded, top);
   }
@@ -120,10 +136,11 @@ void CodeScreen::offer_all(Row first, Row last, const RowBitmap* excluded, Scree
     if (excluded != nullptr && excluded->test(passed_[i].row)) continue;
     top.offer(passed_[i].key, passed_[i].row, passed_[i].bound);
   }
-  top.settle_first();
+  if (!top.has_limit()) top.prune();
 }
 
 void CodeScreen::offer_floats(Row first, Row last, const RowBitmap* excluded, ScreenedTopK& top) {
+  top.settle();
   const Row middle = std::min(last, rows_.contiguous_end(first));
   floats_.block(first, middle, excluded, top.exact());
   if (middle < last) floats_.block(middle, last, excluded, top.exact());

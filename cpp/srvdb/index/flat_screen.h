@@ -2,9 +2,10 @@
 // the index layer.
 //
 // How it is exact: each code's error |x - x^| is stored, and a key and an error bound the exact
-// score (CodeQuery). Rows whose bound does not reach the k-th best exact score so far are dropped,
-// all others wait, best key first in line, and are scored again in double precision. Looser codes
-// cost time, never rows: where many rows of a block pass, the block is left to the float32 pass.
+// score from both sides (CodeQuery). Rows that cannot reach what the k best so far have at least
+// are dropped, all others wait, best key first in line, and are scored again in double precision.
+// Looser codes cost time, never rows: where many rows of a block pass, the block is left to the
+// float32 pass.
 //
 // Borrows everything; one thread each. Errors: what the verifiers of rows and codes throw.
 #pragma once
@@ -12,6 +13,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "srvdb/index/code_bounds.h"
@@ -21,7 +23,9 @@
 
 namespace srvdb {
 
-// The k best rows of a screen, kept exactly in bounded memory.
+// The k best rows of a screen, kept exactly in bounded memory. Rows wait with their keys; the k-th
+// best of what their scores are at least is a threshold that costs no look at the rows. They are
+// scored, best keys first, at the end, or when too many wait.
 class ScreenedTopK {
  public:
   ScreenedTopK(const RowsView& rows, Metric metric, const float* query, const CodeQuery& prepared,
@@ -34,23 +38,26 @@ class ScreenedTopK {
     refresh();
   }
 
-  // Which keys cannot be ruled out yet. Changes in settle() and refresh() only.
+  // Which keys cannot be ruled out yet. Changes in every function that is not const.
   const KeyLimit& limit() const noexcept { return limit_; }
-  // For rows offered without a code. Afterwards refresh().
-  ExactTopK& exact() noexcept { return exact_; }
-  void refresh() noexcept { limit_ = query_->key_limits(exact_.threshold()); }
-  bool full() const noexcept { return exact_.full(); }
+  // False as long as nothing can be ruled out.
+  bool has_limit() const noexcept { return threshold_ > -std::numeric_limits<double>::infinity(); }
+  std::size_t scored() const noexcept { return scored_; }  // rows, in double precision
 
   // A row that is not excluded.
   void offer(std::int32_t key, Row row, const CodeBound& bound) {
     waiting_.push_back({key, row, bound});
-    if (waiting_.size() >= capacity_) settle();
+    if (waiting_.size() >= capacity_) make_room();
   }
+  // Lowers the limit to what is known of the waiting rows, and drops those beyond it.
+  void prune();
   // Scores what waits, as far as it can still matter.
   void settle();
-  // What waits after the first rows of a scan is scored soon, so that there is a limit.
-  void settle_first() {
-    if (!full() && waiting_.size() >= k_) settle();
+  // For rows offered without a code. Call settle() before and refresh() after.
+  ExactTopK& exact() noexcept { return exact_; }
+  void refresh() noexcept {
+    threshold_ = std::max(threshold_, exact_.threshold());
+    limit_ = query_->key_limits(threshold_);
   }
   void merge(ScreenedTopK& other) {
     settle();
@@ -72,15 +79,22 @@ class ScreenedTopK {
     Row row;
     CodeBound bound;
   };
-  std::size_t score(std::size_t first, std::size_t last);
+  bool passes(const Waiting& row) const noexcept {
+    return row.key <= limit_(row.bound.error, row.bound.norm);
+  }
+  void make_room();
+  void score(std::size_t first, std::size_t last);
 
   const RowsView* rows_;
   const CodeQuery* query_;
   std::size_t k_;
   std::size_t capacity_;
   ExactTopK exact_;
+  double threshold_ = -std::numeric_limits<double>::infinity();
   KeyLimit limit_;
+  std::size_t scored_ = 0;
   std::vector<Waiting> waiting_;
+  std::vector<double> floors_;
 };
 
 // The pass of one query over codes.

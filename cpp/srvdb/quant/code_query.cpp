@@ -33,6 +33,17 @@ double CodeQuery::score_bound(std::int32_t key, float row_error, double row_norm
   return std::isnan(bound) ? std::numeric_limits<double>::infinity() : bound;
 }
 
+double CodeQuery::score_floor(std::int32_t key, float row_error, double row_norm) const noexcept {
+  const double rounding = rounding_bound(row_error, row_norm);
+  if (metric_ == Metric::kL2) {
+    const double coded = step_ * std::sqrt(static_cast<double>(key));
+    const double most = coded * (1 + KeyLimit::kSlack) + rounding;
+    return 0.0 - most * most * (1 + KeyLimit::kSlack);
+  }
+  const double bound = approx_score(key) - rounding;
+  return std::isnan(bound) ? -std::numeric_limits<double>::infinity() : bound;
+}
+
 KeyLimit CodeQuery::key_limits(double min_score) const noexcept {
   KeyLimit limit;
   if (metric_ == Metric::kL2) {

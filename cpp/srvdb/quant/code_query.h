@@ -35,12 +35,20 @@ class KeyLimit {
     return to_key(value * (value > 0 ? 1 + kSlack : 1 - kSlack) - key_zero_);
   }
 
- private:
-  friend class CodeQuery;
+  // For what compares keys in another form. With y = base() + per_error() * error + per_norm() *
+  // norm, the limit is y * y where square(), else y - key_zero(), each with room for rounding.
+  bool square() const noexcept { return square_; }
+  double base() const noexcept { return base_; }
+  double per_error() const noexcept { return per_error_; }
+  double per_norm() const noexcept { return per_norm_; }
+  double key_zero() const noexcept { return key_zero_; }
+
   // Relative room for every rounding in double precision along the way, the exact score's included
   // (a sum of 65,536 terms is off by less than 2^-36).
   static constexpr double kSlack = 0x1p-33;
 
+ private:
+  friend class CodeQuery;
   static std::int32_t to_key(double key) noexcept {
     if (!(key < 2147483646.0)) return std::numeric_limits<std::int32_t>::max();
     if (key < -2147483647.0) return std::numeric_limits<std::int32_t>::min();
@@ -73,6 +81,9 @@ class CodeQuery {
   // used under ip only). Proven, rounding included.
   double score_bound(std::int32_t key, float row_error, double row_norm) const noexcept;
 
+  // Likewise not above it.
+  double score_floor(std::int32_t key, float row_error, double row_norm) const noexcept;
+
   // Largest key with which a row of at most that error and norm could still have an exact score >=
   // min_score: rows with a larger key can be skipped. For a block take its largest error and norm.
   // INT32_MIN when no row can; INT32_MAX when every row might.
@@ -80,6 +91,13 @@ class CodeQuery {
     return key_limits(min_score)(row_error, row_norm);
   }
   KeyLimit key_limits(double min_score) const noexcept;
+
+  // After ScalarQuantizer::prepare_bytes(): the query as stride() signed bytes b, for tiles. The
+  // key of a code c is -<c, b> under cosine and ip, else Z + bytes_zero() - 2 <c, b>, where Z is
+  // the sum of (c - 128)^2 over the dimension. No |<c, b>| is above bytes_reach().
+  const std::int8_t* bytes() const noexcept { return narrow_.data(); }
+  std::int64_t bytes_zero() const noexcept { return bytes_zero_; }
+  std::int64_t bytes_reach() const noexcept { return bytes_reach_; }
 
  private:
   friend class ScalarQuantizer;
@@ -92,11 +110,13 @@ class CodeQuery {
   std::size_t dim_ = 0;
   std::size_t stride_ = 0;
   AlignedBuffer<std::int16_t> wide_;   // l2
-  AlignedBuffer<std::int8_t> narrow_;  // cosine, ip
+  AlignedBuffer<std::int8_t> narrow_;  // cosine, ip, and l2 after prepare_bytes()
   double step_ = 0;         // l2: the code's scale; else: the code's scale times the query's
   double key_zero_ = 0;     // cosine, ip: the sum of 128 * q, which keys contain
   double query_norm_ = 0;   // |q|; under cosine 1 (0 for a zero query)
   double query_error_ = 0;  // ||q - q^||, rounded up
+  std::int64_t bytes_zero_ = 0;
+  std::int64_t bytes_reach_ = 0;
 };
 
 class CodeDistance {

@@ -110,7 +110,10 @@ void ScalarQuantizer::begin(CodeQuery& prepared) const {
 
 void ScalarQuantizer::prepare(const float* query, CodeQuery& prepared) const {
   begin(prepared);
-  if (metric_ == Metric::kL2) return prepare_l2(query, prepared);
+  if (metric_ == Metric::kL2) {
+    const double reach = max_difference(dim_);
+    return prepare_l2(query, max_code_ - reach, reach, prepared);
+  }
   const double norm = check_row(query, dim_).norm;
   const double unit = metric_ == Metric::kCosine && norm > 0 ? 1 / norm : 1;
   double largest = 0;
@@ -134,9 +137,29 @@ void ScalarQuantizer::prepare(const float* query, CodeQuery& prepared) const {
   prepared.query_error_ = std::sqrt(error2) * kErrorRoundUp + 0x1p-40 * prepared.query_norm_;
 }
 
-void ScalarQuantizer::prepare_l2(const float* query, CodeQuery& prepared) const {
-  const double high = max_difference(dim_);
-  const double low = max_code_ - high;
+void ScalarQuantizer::prepare_bytes(const float* query, CodeQuery& prepared) const {
+  if (metric_ == Metric::kL2) {
+    begin(prepared);
+    prepare_l2(query, 0, max_code_, prepared);
+    prepared.narrow_.reset(stride());
+    for (std::size_t i = 0; i < dim_; ++i) {
+      prepared.narrow_[i] = static_cast<std::int8_t>(prepared.wide_[i] - kZeroCode);
+    }
+  } else {
+    prepare(query, prepared);
+  }
+  // sum (c - w)^2 with w = b + 128: sum (c - 128)^2 + sum b^2 - 2 sum (c - 128) b
+  prepared.bytes_zero_ = 0;
+  prepared.bytes_reach_ = 0;
+  for (std::size_t i = 0; i < dim_; ++i) {
+    const std::int64_t b = prepared.narrow_[i];
+    if (metric_ == Metric::kL2) prepared.bytes_zero_ += b * b + 2 * kZeroCode * b;
+    prepared.bytes_reach_ += 255 * std::abs(b);
+  }
+}
+
+void ScalarQuantizer::prepare_l2(const float* query, double low, double high,
+                                 CodeQuery& prepared) const {
   double error2 = 0;
   for (std::size_t i = 0; i < dim_; ++i) {
     const double value = static_cast<double>(query[i]);
@@ -145,7 +168,7 @@ void ScalarQuantizer::prepare_l2(const float* query, CodeQuery& prepared) const 
     error2 += d * d;
     prepared.wide_[i] = static_cast<std::int16_t>(whole);
   }
-  const double reach = std::abs(offset_) + scale_ * high;
+  const double reach = std::abs(offset_) + scale_ * std::max(std::abs(low), std::abs(high));
   const double slack = slack_ == 0 ? 0 : std::sqrt(static_cast<double>(dim_)) * 0x1p-50 * reach;
   prepared.step_ = scale_;
   prepared.query_error_ = std::sqrt(error2) * kErrorRoundUp + slack;

@@ -59,6 +59,9 @@ class ScalarQuantizer {
 
   // Prepares `query` for keys; its buffers are reused. From a float vector:
   void prepare(const float* query, CodeQuery& prepared) const;
+  // the same with the query in signed bytes, for tiles (CodeQuery::bytes()); under l2 components
+  // outside the coded range are cut off, which its error counts:
+  void prepare_bytes(const float* query, CodeQuery& prepared) const;
   // and from a stored code, for building a graph (its error norm is left 0: the code is taken as it
   // is).
   void prepare_from_code(const std::uint8_t* code, CodeQuery& prepared) const;
@@ -75,7 +78,8 @@ class ScalarQuantizer {
  private:
   ScalarQuantizer(Metric metric, std::size_t dim, double scale, double offset);
   void begin(CodeQuery& prepared) const;
-  void prepare_l2(const float* query, CodeQuery& prepared) const;
+  // The query in units of the code, each clamped to [low, high].
+  void prepare_l2(const float* query, double low, double high, CodeQuery& prepared) const;
 
   Metric metric_;
   std::size_t dim_;

@@ -5,8 +5,43 @@
 
 #include "srvdb/base/error.h"
 
+#if defined(__x86_64__) && defined(__linux__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#define SRVDB_MAY_HAVE_AMX 1
+#endif
+
 namespace srvdb::simd {
 namespace {
+
+#ifdef SRVDB_MAY_HAVE_AMX
+constexpr long kGetSupportedFeatures = 0x1021;  // arch_prctl: ARCH_GET_XCOMP_SUPP
+constexpr long kAskForFeature = 0x1023;         // ARCH_REQ_XCOMP_PERM
+constexpr unsigned kTileData = 18;              // the number of the feature
+
+// The processor multiplies tiles of bytes, and the system can save their registers.
+bool has_amx_int8() noexcept {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return false;
+  const bool tile = (d >> 24 & 1) != 0;
+  const bool int8 = (d >> 25 & 1) != 0;
+  if (!tile || !int8) return false;
+  unsigned long features = 0;
+  return syscall(SYS_arch_prctl, kGetSupportedFeatures, &features) == 0 &&
+         (features >> kTileData & 1) != 0;
+}
+
+// The table of "avx512vnni" by another name: what differs is code_tiles().
+const Kernels& amx_kernels() {
+  static const Kernels table = [] {
+    Kernels named = kAvx512VnniKernels;
+    named.name = "amxint8";
+    return named;
+  }();
+  return table;
+}
+#endif
 
 std::vector<const Kernels*> detect() {
   std::vector<const Kernels*> found = {&kBaselineKernels};
@@ -20,7 +55,12 @@ std::vector<const Kernels*> detect() {
         __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512vl")) {
       found.push_back(&kAvx512Kernels);
-      if (__builtin_cpu_supports("avx512vnni")) found.push_back(&kAvx512VnniKernels);
+      if (__builtin_cpu_supports("avx512vnni")) {
+        found.push_back(&kAvx512VnniKernels);
+#ifdef SRVDB_MAY_HAVE_AMX
+        if (has_amx_int8()) found.push_back(&amx_kernels());
+#endif
+      }
     }
   }
 #elif defined(__aarch64__)
@@ -30,6 +70,19 @@ std::vector<const Kernels*> detect() {
 }
 
 }  // namespace
+
+const CodeTiles* code_tiles([[maybe_unused]] const Kernels& of) {
+#if defined(__x86_64__)
+#ifdef SRVDB_MAY_HAVE_AMX
+  if (&of == &amx_kernels()) {
+    static const bool granted = syscall(SYS_arch_prctl, kAskForFeature, kTileData) == 0;
+    return granted ? &kAmxInt8CodeTiles : &kAvx512VnniCodeTiles;
+  }
+#endif
+  if (&of == &kAvx512VnniKernels) return &kAvx512VnniCodeTiles;
+#endif
+  return nullptr;
+}
 
 const std::vector<const Kernels*>& supported_kernels() {
   static const std::vector<const Kernels*> supported = detect();

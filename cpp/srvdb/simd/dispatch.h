@@ -1,13 +1,14 @@
 // Which kernels this process runs.
 //
 // The processor and the operating system (which must save the wide registers) are asked once. The
-// environment variable SRVDB_SIMD = baseline | avx2 | avx512 | avx512vnni | neon picks a table by
-// name; tests run every one that way. Thread-safe.
+// environment variable SRVDB_SIMD = baseline | avx2 | avx512 | avx512vnni | amxint8 | neon picks a
+// table by name; tests run every one that way. Thread-safe.
 #pragma once
 
 #include <string_view>
 #include <vector>
 
+#include "srvdb/simd/code_tiles.h"
 #include "srvdb/simd/kernels.h"
 
 namespace srvdb::simd {
@@ -16,6 +17,11 @@ namespace srvdb::simd {
 // call. Throws Error(kInvalidInput) while SRVDB_SIMD holds a name that is unknown or not supported
 // here.
 const Kernels& kernels();
+
+// Tiles of codes to go with a table, or nullptr. For "amxint8" the operating system is asked for
+// the tile registers on the first call, for the whole process and for good; when it refuses, those
+// of "avx512vnni" are given.
+const CodeTiles* code_tiles(const Kernels& of = kernels());
 
 // Every table that this processor can run, narrowest first.
 const std::vector<const Kernels*>& supported_kernels();

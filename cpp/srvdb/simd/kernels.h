@@ -79,7 +79,7 @@ struct EncodeParams {
 };
 
 struct Kernels {
-  const char* name;  // "baseline", "avx2", "avx512", "avx512vnni" or "neon"
+  const char* name;  // "baseline", "avx2", "avx512", "avx512vnni", "amxint8" or "neon"
 
   // --- float32, one pair: <a, b> and ||a - b||^2.
   float (*dot_f32)(const float* a, const float* b, std::size_t dim) noexcept;

@@ -205,7 +205,7 @@ TEST_F(IndexerTest, ExactSearchUsesCodesAndDoesWithoutThemWhenTheyAreDamaged) {
     const auto db = open(options);
     EXPECT_EQ(db->stats().coded_rows, 4200u);
     const SearchOptions exact{.k = 20, .exact = true};
-    EXPECT_EQ(ids_of(batch ? db->search_batch(rows.data(), 2, kWide, exact)[0]
+    EXPECT_EQ(ids_of(batch ? db->search_batch(rows.data(), 20, kWide, exact)[0]
                            : db->search(rows.data(), kWide, exact)),
               expected);
     EXPECT_EQ(db->stats().coded_rows, 0u);

@@ -57,6 +57,20 @@ TEST(Screen, TellsRowsApartThatCodesCannotTell) {
   }
 }
 
+TEST(Screen, GivesUpCodesThatSayNothingAboutAQuery) {
+  // Half of the rows in one narrow cluster: more candidates than are worth scoring one by one.
+  auto values = clustered(12'000, 16, 1, 1, 30);
+  const auto narrow = clustered(6000, 16, 1, 1e-5, 31);
+  std::copy(narrow.begin(), narrow.end(), values.begin());
+  const TestRows rows(values, 16, 11'900);
+  auto queries = queries_for(TestRows(narrow, 16), 60, 32);
+  expect_exact(rows, queries, {.k = 10}, "many queries");
+  queries.resize(10 * 16);
+  const auto others = make_values(Values::kOrdinary, 20 * 16, 33);
+  queries.insert(queries.end(), others.begin(), others.end());
+  expect_exact(rows, queries, {.k = 10, .threads = 2}, "some of the queries");
+}
+
 TEST(Screen, BreaksTiesByRowWithManyEqualRows) {
   const std::size_t dim = 40;
   auto values = clustered(3000, dim, 1, 1, 5);
@@ -125,6 +139,35 @@ TEST(Screen, BytesAreExactUnderL2) {
   std::vector<float> queries(12 * dim);
   for (float& x : queries) x = static_cast<float>(random() % 256);
   expect_exact(rows, queries, {.k = 10}, "bytes");
+}
+
+TEST(Screen, QueriesBetweenCodesAreNotMisled) {
+  // Rows without error, and a query half-way between codes in all but its last component: rounded,
+  // it comes to lie on the many rows that are a little farther, away from the few that are nearest.
+  std::mt19937 random(34);
+  for (const std::size_t dim : {std::size_t{4}, std::size_t{64}}) {
+    std::vector<float> middle(dim);
+    for (float& x : middle) x = static_cast<float>(random() % 100 * 2 + 20);  // even
+    std::vector<float> values;
+    for (Row r = 0; r < 9000; ++r) {
+      const bool nearest = r >= 8900;
+      for (std::size_t i = 0; i < dim; ++i) {
+        if (r < 100 || (r >= 600 && !nearest)) {
+          values.push_back(static_cast<float>(random() % 256));
+        } else if (i + 1 < dim) {
+          values.push_back(middle[i] + (nearest ? 1.0f : 0.0f));
+        } else {
+          values.push_back(middle[i] + (nearest ? 0.0f : 1.0f));
+        }
+      }
+    }
+    std::vector<float> queries;
+    for (std::size_t q = 0; q < 12; ++q) {
+      for (std::size_t i = 0; i < dim; ++i) queries.push_back(middle[i] + 0.5f);
+      queries.back() -= 0.01f * static_cast<float>(q + 1);
+    }
+    expect_exact(TestRows(values, dim), queries, {.k = 10}, "between codes");
+  }
 }
 
 TEST(Screen, LeavesOutExcludedRowsAtEveryShare) {

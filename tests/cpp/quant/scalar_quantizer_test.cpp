@@ -127,9 +127,10 @@ TEST(CodeQuery, ScoreBoundAndKeyLimitNeverMissARow) {
       for (const Values kind : kAllValues) {
         const Rows rows(100, dim, kind, 7);
         const Rows queries(8, dim, kind, 8);
-        for (const float* q : queries.at) {
+        for (std::size_t i = 0; i < 2 * queries.at.size(); ++i) {
+          const float* q = queries.at[i / 2];
           CodeQuery query;
-          quantizer.prepare(q, query);
+          i % 2 == 0 ? quantizer.prepare(q, query) : quantizer.prepare_bytes(q, query);
           const CodeDistance distance(query);
           for (const float* row : rows.at) {
             float error = 0;
@@ -138,9 +139,36 @@ TEST(CodeQuery, ScoreBoundAndKeyLimitNeverMissARow) {
             const std::int32_t key = distance.key(code.data());
             const double exact = exact_score(metric, q, row, dim);
             EXPECT_GE(query.score_bound(key, error, norm), exact);
+            EXPECT_LE(query.score_floor(key, error, norm), exact);
             EXPECT_LE(key, query.key_limit(exact, error, norm));
           }
         }
+      }
+    }
+  }
+}
+
+TEST(CodeQuery, BytesGiveTheKey) {
+  for (const Metric metric : kMetrics) {
+    for (const Values kind : {Values::kOrdinary, Values::kMixed}) {
+      const Rows rows(50, 70, kind, 9);
+      const auto quantizer = ScalarQuantizer::train(rows.at, 70, metric);
+      for (const float* q : rows.at) {
+        CodeQuery query;
+        quantizer.prepare_bytes(q, query);
+        float error = 0;
+        const auto code = encode(quantizer, rows.at[3], &error);
+        std::int64_t product = 0;
+        std::int64_t squares = 0;
+        for (std::size_t i = 0; i < 70; ++i) {
+          product += std::int64_t{code[i]} * query.bytes()[i];
+          squares += (std::int64_t{code[i]} - 128) * (std::int64_t{code[i]} - 128);
+        }
+        const std::int64_t key =
+            metric == Metric::kL2 ? squares + query.bytes_zero() - 2 * product : -product;
+        EXPECT_EQ(key, CodeDistance(query).key(code.data()));
+        EXPECT_LE(std::abs(product), query.bytes_reach());
+        for (std::size_t i = 70; i < query.stride(); ++i) EXPECT_EQ(query.bytes()[i], 0);
       }
     }
   }
