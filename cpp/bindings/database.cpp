@@ -23,7 +23,8 @@ std::unique_ptr<Handle> open(const py::bytes& path, std::optional<std::size_t> d
                              std::size_t buffer_bytes, std::size_t flush_rows, bool background,
                              double auto_compact_share, std::uint64_t auto_compact_bytes,
                              std::int64_t snapshot_every_ms, std::size_t snapshot_keep,
-                             double recall) {
+                             double recall, std::uint64_t memory_limit, bool prefault,
+                             bool lock_memory) {
   OpenOptions options;
   options.dimension = dimension;
   if (metric) options.metric = parse_metric(*metric);
@@ -42,6 +43,9 @@ std::unique_ptr<Handle> open(const py::bytes& path, std::optional<std::size_t> d
   options.snapshot_every_ms = snapshot_every_ms;
   options.snapshot_keep = snapshot_keep;
   options.recall = recall;
+  options.memory_limit = memory_limit;
+  options.prefault = prefault;
+  options.lock_memory = lock_memory;
   const std::string directory = path;
   return std::make_unique<Handle>(call_core([&] { return Database::open(directory, options); }));
 }
@@ -103,8 +107,7 @@ Progress progress_to(const py::object& callable, CallInterrupt& interrupt) {
 }
 
 Handle::Handle(std::shared_ptr<Database> database)
-    : database_(std::move(database)),
-      metric_(call_core([this] { return database_->stats().metric; })) {}
+    : database_(std::move(database)), metric_(call_core([this] { return database_->metric(); })) {}
 
 Handle::~Handle() {
   const Released released;
@@ -123,7 +126,8 @@ void register_database(py::module_& module) {
                   py::arg("auto_compact_share") = OpenOptions{}.auto_compact_share,
                   py::arg("auto_compact_bytes") = OpenOptions{}.auto_compact_bytes,
                   py::arg("snapshot_every_ms") = 0, py::arg("snapshot_keep") = 24,
-                  py::arg("recall") = 0.0)
+                  py::arg("recall") = 0.0, py::arg("memory_limit") = 0, py::arg("prefault") = false,
+                  py::arg("lock_memory") = false)
       .def("write", &write_all, py::arg("ids"), py::arg("rows").noconvert(), py::arg("metadatas"),
            py::arg("replace"), py::arg("expires_at").noconvert() = py::none())
       .def("write_window", &write_window, py::arg("ids"), py::arg("rows").noconvert(),

@@ -134,6 +134,11 @@ py::dict stats(const Handle& self) {
   d["wal_bytes"] = s.wal_bytes;
   d["disk_bytes"] = s.disk_bytes;
   d["graph_memory_bytes"] = s.graph_memory_bytes;
+  d["memory"] = py::dict(
+      py::arg("limit") = s.memory.limit == 0 ? py::object(py::none()) : py::int_(s.memory.limit),
+      py::arg("links") = s.memory.links, py::arg("working_files") = s.memory.working_files,
+      py::arg("buffers") = s.memory.buffers, py::arg("pending") = s.memory.pending,
+      py::arg("queries") = s.memory.queries);
   d["simd"] = s.simd;
   d["oldest_reader_sequence"] = s.oldest_reader_sequence;
   d["background_error"] = s.background_error;

@@ -80,6 +80,9 @@ class Database:
         snapshot_every_ms: int = 0,
         snapshot_keep: int = 24,
         recall: float = 0.0,
+        memory_limit: int = 0,
+        prefault: bool = False,
+        lock_memory: bool = False,
     ) -> Database: ...
     def write(
         self,

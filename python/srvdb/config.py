@@ -22,6 +22,10 @@ setting                    default    meaning
 ``recall``                 none       in the place of ``ef``: recall that a search which
                                       names none is to reach, above 0 and up to 1; of the
                                       two that of the first place in the list above wins
+``memory_limit``           none       bytes the database may take beyond the page cache,
+                                      from 64 MiB; a number, or text like ``"512MB"``
+``prefault``               ``false``  bring codes and links into memory when opening
+``lock_memory``            ``false``  keep them there
 ``background``             ``true``   link rows into the graph in the background
 ``auto_compact``           ``true``   compact unasked: ``false``, ``true``, the share of
                                       rows that must be gone (0.5 when true), or a table
@@ -57,6 +61,10 @@ FILE_NAME = "config.toml"
 _DURABILITIES = ("memory", "os", "disk")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _MAX_SECONDS = 1e9
+_UNITS = {"": 1, **{f"{unit}{i}": (1024 if i else 1000) ** power
+                    for power, unit in enumerate("kMGT", 1) for i in ("", "i")}}  # fmt: skip
+_LEAST_MEMORY = 64 << 20
+_FLAGS = ("background", "prefault", "lock_memory")
 
 
 class AutoCompact(NamedTuple):
@@ -94,6 +102,12 @@ class Settings:
     recall : float or None
         Recall that a search is to reach when the call names neither that nor ``ef``; None: by
         ``ef``.
+    memory_limit : int or None
+        Bytes that the database may take in this process beyond the page cache; None: no limit.
+    prefault : bool
+        Whether codes and links are brought into memory when it is opened.
+    lock_memory : bool
+        Whether they are kept there.
     background : bool
         Whether rows are linked into the graph in the background.
     auto_compact : AutoCompact or False
@@ -120,6 +134,9 @@ class Settings:
     durability: str = "os"
     ef: int = 100
     recall: float | None = None
+    memory_limit: int | None = None
+    prefault: bool = False
+    lock_memory: bool = False
     background: bool = True
     auto_compact: AutoCompact | Literal[False] = _COMPACT
     snapshot_every: float = 0.0
@@ -218,6 +235,16 @@ def _check_flag(value: Any, label: str) -> bool:
     return value
 
 
+def _check_bytes(value: Any, label: str) -> int:
+    if isinstance(value, str):
+        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kMGT]?i?B?)\s*", value)
+        unit = found[2].rstrip("B") if found else "?"
+        if not found or unit not in _UNITS:
+            raise InvalidInputError(f"{label} must be bytes or a text like '512MB', got {value!r}")
+        value = int(float(found[1]) * _UNITS[unit])
+    return as_count(value, label, _LEAST_MEMORY, 1 << 60)
+
+
 def _check_auto_compact(value: Any, label: str) -> AutoCompact | Literal[False]:
     if isinstance(value, bool):
         return _COMPACT if value else False
@@ -263,6 +290,9 @@ _CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "durability": _check_durability,
     "ef": lambda value, label: as_count(value, label, 1, 1_000_000),
     "recall": as_recall,
+    "memory_limit": _check_bytes,
+    "prefault": _check_flag,
+    "lock_memory": _check_flag,
     "background": _check_flag,
     "auto_compact": _check_auto_compact,
     "snapshot_every": _check_duration,
@@ -281,13 +311,13 @@ def _from_environment(environ: Mapping[str, str]) -> list[tuple[str, str]]:
 
 def _parse(name: str, text: str, variable: str) -> Any:
     """Read an environment variable's text as the setting's type."""
-    if name in ("durability", "snapshot_every"):
+    if name in ("durability", "snapshot_every", "memory_limit"):
         return text
-    if name in ("background", "auto_compact"):
+    if name in (*_FLAGS, "auto_compact"):
         known = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
         if text.lower() in known:
             return known[text.lower()]
-        if name == "background":
+        if name in _FLAGS:
             raise InvalidInputError(f"{variable} must be true or false, got {text!r}")
         try:
             return float(text)

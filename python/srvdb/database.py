@@ -69,6 +69,14 @@ class Database(Changing, Lifecycle, Searching, Verifying):
         Candidates of a graph search that names none; 100 unless told.
     recall : float, optional
         In the place of ``ef``: share of the k best rows that searches are to find; see ``search``.
+    memory_limit : int or str, optional
+        Bytes of memory that the database may take in this process beyond the page cache, at least
+        64 MiB: a number, or text such as ``"512MB"``. With less room than the links need while they
+        are made they lie in a file without a name. None unless told: no limit.
+    prefault : bool, optional
+        Bring codes and links into memory in the background when it is opened.
+    lock_memory : bool, optional
+        Keep them there (``mlock``); an error where the system does not permit it.
     buffer_size, auto_flush_threshold : int, optional
         Bytes and rows that may wait in the append buffer.
     background : bool, optional
@@ -123,6 +131,9 @@ class Database(Changing, Lifecycle, Searching, Verifying):
         ef_construction: int | None = None,
         ef: int | None = None,
         recall: float | None = None,
+        memory_limit: int | str | None = None,
+        prefault: bool | None = None,
+        lock_memory: bool | None = None,
         buffer_size: int | None = None,
         auto_flush_threshold: int | None = None,
         background: bool | None = None,
@@ -140,6 +151,9 @@ class Database(Changing, Lifecycle, Searching, Verifying):
             durability=durability,
             ef=ef,
             recall=recall,
+            memory_limit=memory_limit,
+            prefault=prefault,
+            lock_memory=lock_memory,
             background=background,
             auto_compact=auto_compact,
             snapshot_every=snapshot_every,
@@ -171,6 +185,9 @@ class Database(Changing, Lifecycle, Searching, Verifying):
             snapshot_every_ms=round(self.settings.snapshot_every * 1000),
             snapshot_keep=self.settings.keep,
             recall=self.settings.recall or 0.0,
+            memory_limit=self.settings.memory_limit or 0,
+            prefault=self.settings.prefault,
+            lock_memory=self.settings.lock_memory,
         )
         self._close_at_exit()
 
@@ -499,6 +516,11 @@ class Database(Changing, Lifecycle, Searching, Verifying):
             ``"rows"`` or ``"searches"`` asked before (``of``), and a ``curve`` of
             ``(ef, recall, lower bound of it, microseconds)``.
 
+            ``memory`` holds bytes that this process takes for the database beyond the page cache:
+            the ``limit``, ``links`` under construction, ``buffers``, ``pending`` ids and metadata,
+            ``queries`` kept for measuring; and ``working_files``, links that the limit keeps out of
+            memory.
+
         Examples
         --------
         >>> stats = db.stats()
@@ -548,6 +570,9 @@ def open(  # noqa: A001 (srvdb.open is the front door)
     ef_construction: int | None = None,
     ef: int | None = None,
     recall: float | None = None,
+    memory_limit: int | str | None = None,
+    prefault: bool | None = None,
+    lock_memory: bool | None = None,
     buffer_size: int | None = None,
     auto_flush_threshold: int | None = None,
     background: bool | None = None,
@@ -578,6 +603,9 @@ def open(  # noqa: A001 (srvdb.open is the front door)
         ef_construction=ef_construction,
         ef=ef,
         recall=recall,
+        memory_limit=memory_limit,
+        prefault=prefault,
+        lock_memory=lock_memory,
         buffer_size=buffer_size,
         auto_flush_threshold=auto_flush_threshold,
         background=background,

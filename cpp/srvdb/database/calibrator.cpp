@@ -16,6 +16,7 @@ namespace srvdb {
 namespace {
 
 constexpr std::size_t kRowQueries = 384;
+constexpr std::size_t kQueryBytes = std::size_t{4} << 20;  // of rows as queries, at most
 constexpr std::size_t kFewRowQueries = 128;  // of a small database, and beside queries that were
 constexpr Row kSmall = 20'000;               //   asked
 constexpr Row kFirstPiece = 4096;
@@ -58,7 +59,9 @@ Calibrator::Calibrator(const View& view, std::vector<float> asked, std::vector<s
   const std::size_t dim = view.dim;
   const std::size_t n_asked = asked.size() / dim;
   const bool few = limit_ < kSmall || n_asked >= kMinSearches;
-  const std::size_t wanted = std::min<std::size_t>(few ? kFewRowQueries : kRowQueries, limit_);
+  const std::size_t fit = std::max<std::size_t>(32, kQueryBytes / (dim * sizeof(float)));
+  const std::size_t wanted =
+      std::min<std::size_t>({few ? kFewRowQueries : kRowQueries, fit, limit_});
   const RowsView rows = view_.rows_view();
   for (std::size_t i = 0; i < wanted; ++i) {
     const auto row = static_cast<Row>((2 * i + 1) * std::size_t{limit_} / (2 * wanted));

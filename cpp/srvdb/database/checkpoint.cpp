@@ -32,8 +32,10 @@ std::shared_ptr<const Core::Frozen> Core::freeze() {
   }
   flush_buffer();
   wal_->rotate();
+  const LogEnd log_end = end_of_log(true);
   auto frozen = std::make_shared<Frozen>();
   frozen->upto = view->sequence;
+  frozen->log_end = log_end;
   frozen->rows = view->rows;
   frozen->id_bytes = row_files_ ? row_files_->id_bytes() : 0;
   const std::unique_lock state(state_mutex_);
@@ -95,6 +97,8 @@ void Core::write_frozen(const Frozen& frozen) {
     state.published_rows = frozen.rows;
     state.id_bytes = frozen.id_bytes;
     state.live_count = frozen.live;
+    state.log_segment = frozen.log_end.segment;
+    state.log_bytes = frozen.log_end.bytes;
     txn.set_state(state);
   });
 }

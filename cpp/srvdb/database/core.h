@@ -9,9 +9,9 @@
 // write_mutex_, state_mutex_, view_mutex_. The indexer has its own, taken before any of these.
 // Files: core_open.cpp (open, create, close), core_recover.cpp, core_write.cpp (batches of rows),
 // core_change.cpp (changes of rows that exist; publishing), core_expiry.cpp, checkpoint.cpp,
-// core_search.cpp, core_tuning.cpp (recall, and what it costs), core_records.cpp (look-ups by id,
-// stats), core_log.cpp (the change log), core_generation.cpp, core_snapshot.cpp (snapshots,
-// restoring, backups).
+// core_search.cpp, core_tuning.cpp (recall, and what it costs), core_memory.cpp, core_records.cpp
+// (look-ups by id, stats), core_log.cpp (the change log), core_generation.cpp, core_snapshot.cpp
+// (snapshots, restoring, backups).
 //
 // Compaction and restoring put another generation's files in the place of the present one's:
 // switch_generation() swaps meta_, row_files_ and indexer_ while it holds every lock but
@@ -42,6 +42,7 @@
 #include "srvdb/database/calibrator.h"
 #include "srvdb/database/database.h"
 #include "srvdb/database/indexer.h"
+#include "srvdb/database/memory_budget.h"
 #include "srvdb/database/pending.h"
 #include "srvdb/database/query_ring.h"
 #include "srvdb/database/view.h"
@@ -124,6 +125,7 @@ class Core final : public IndexHost {
   const std::string& path() const noexcept { return path_; }
   Uuid uuid() const { return current_manifest().uuid; }
   bool read_only() const noexcept { return options_.read_only; }
+  Metric metric() const noexcept { return metric_; }
 
   std::shared_ptr<const View> view() const override;
   void publish_index(std::uint64_t generation, std::shared_ptr<const IndexView> index) override;
@@ -167,6 +169,12 @@ class Core final : public IndexHost {
     Row row = kNoRow;
     bool soft = false;
   };
+  // The last segment of the log, and its bytes; none: 0.
+  struct LogEnd {
+    Sequence segment = 0;
+    std::uint64_t bytes = 0;
+    bool operator==(const LogEnd&) const = default;
+  };
   // Pending changes on their way into the metadata store.
   struct Frozen {
     PendingChanges changes;
@@ -175,6 +183,7 @@ class Core final : public IndexHost {
     std::uint64_t id_bytes = 0;
     RowBitmap gone, soft;
     std::size_t live = 0;
+    LogEnd log_end;
   };
 
   // While one lives no batch is taken, none is in flight, and all that was published is in the
@@ -255,6 +264,7 @@ class Core final : public IndexHost {
   void check_stored(const OpenOptions& options) const;
   static RowBitmap load_rows(RowSet set, const MetaStore::ReadTxn& store, Row end,
                              const std::string& path);
+  LogEnd end_of_log(bool writing) const;
   void recover();
   std::string replay(const WalRecord& raw);
   std::string replay_rows(const DecodedRecord& record, std::span<const std::string_view> ids,
@@ -364,6 +374,11 @@ class Core final : public IndexHost {
   void calibrate(std::size_t threads, Interrupt* interrupt);
   Tuning tuning(const View& view) const;
 
+  // core_memory.cpp
+  void start_prefault();
+  bool background_prefault();
+  void lock_memory(bool must);
+
   // core_search.cpp
   void check_query(const View& view, const float* queries, std::size_t n, std::size_t dim,
                    const SearchOptions& options) const;
@@ -399,6 +414,7 @@ class Core final : public IndexHost {
   std::unique_ptr<DirectoryLock> lock_;
   // Changed under checkpoint_mutex_, write_mutex_ and state_mutex_ together: any of them guards it.
   std::shared_ptr<MetaStore> meta_;
+  LogEnd applied_log_;                  // of the store as it was opened
   std::optional<FileInfo> store_file_;  // metadata.db as it was opened; guarded as meta_
 
   std::mutex maintenance_mutex_;      // one snapshot, restore, backup or compaction at a time
@@ -464,6 +480,13 @@ class Core final : public IndexHost {
   std::unique_ptr<Calibrator> calibrator_;  // guarded by calibrator_mutex_: at work in pieces
   std::chrono::steady_clock::time_point measured_at_{};  // guarded by calibrator_mutex_
   std::unique_ptr<BackgroundJob> tuning_job_;
+
+  std::shared_ptr<MemoryBudget> memory_;  // never null
+  std::unique_ptr<BackgroundJob> prefault_job_;
+  std::vector<std::span<const std::uint8_t>> to_bring_in_;  // prefault_job_'s, of the view below
+  std::shared_ptr<const IndexView> brought_in_;
+  std::pair<Row, Row> locked_rows_{0, 0};  // index_job_'s: coded and linked ones when last locked
+  bool lock_told_ = false;                 // index_job_'s: that memory cannot be locked any more
   Interrupt tuning_stop_;
 };
 

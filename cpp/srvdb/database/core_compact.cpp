@@ -287,8 +287,9 @@ void Core::Compaction::copy_log(const MetaStore::ReadTxn& from) {
 
 void Core::Compaction::copy_index() {
   const std::shared_ptr<Indexer> indexer = core_.indexer();
-  next_.derived = indexer->write_compacted(directory_, next_.generation, mapping_,
-                                           {.threads = 1, .interrupt = interrupt_});
+  next_.derived =
+      indexer->write_compacted(directory_, next_.generation, mapping_,
+                               {.threads = 1, .interrupt = interrupt_, .source = core_.memory_});
 }
 
 // ---- what came meanwhile -----------------------------------------------------------------------

@@ -74,6 +74,7 @@ std::shared_ptr<Indexer> Core::make_indexer(const Manifest& manifest) const {
   config.generation = manifest.generation;
   config.dim = manifest.spaces[0].dimension;
   config.graph = graph_params_;
+  config.memory = memory_;
   auto& host = const_cast<Core&>(*this);  // it publishes through it
   return std::make_shared<Indexer>(host, files_, config, mode_, options_.read_only);
 }

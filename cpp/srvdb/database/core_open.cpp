@@ -97,6 +97,7 @@ void Core::check_options(const OpenOptions& options) {
   if (options.ef_construction) check_range("ef_construction", *options.ef_construction, 1, 100'000);
   check_ef(options.ef);
   if (options.recall != 0) check_recall(options.recall);
+  MemoryBudget::check(options.memory_limit);
   check_range("buffer_bytes", options.buffer_bytes, 4096, std::uint64_t{1} << 40);
   check_range("flush_rows", options.flush_rows, 1, kMaxRows);
   check_range("snapshot_keep", options.snapshot_keep, 1, 1'000'000);
@@ -139,7 +140,10 @@ void Core::prepare_directory(const std::string& path, const OpenOptions& options
 }
 
 Core::Core(std::string path, const OpenOptions& options)
-    : path_(std::move(path)), options_(options), files_(file_system(options)) {
+    : path_(std::move(path)),
+      options_(MemoryBudget::within(options)),
+      files_(file_system(options)),
+      memory_(std::make_shared<MemoryBudget>(files_, path_, options.memory_limit)) {
   const auto view = std::make_shared<View>();
   view->index = std::make_shared<const IndexView>();
   view->calibration = std::make_shared<const Calibration>();
@@ -187,6 +191,8 @@ void Core::start() {
     create_new();
   }
   index_job_->wake();  // not before: recovery takes no locks
+  if (options_.lock_memory) lock_memory(true);
+  if (options_.prefault) start_prefault();
   schedule_snapshot();
 }
 
@@ -245,6 +251,7 @@ void Core::open_existing(Manifest manifest) {
   open_store(false);
   check_stored(options_);
   const MetaState state = read_state();
+  applied_log_ = {state.log_segment, state.log_bytes};
   const std::uint32_t dim = manifest_.spaces[0].dimension;
   applied_ = state.applied_sequence;
   applied_rows_ = state.published_rows;
@@ -367,6 +374,7 @@ bool Core::background_index() {
   try {
     if (indexer->step()) return true;
     if (indexer->worth_saving()) indexer->save(false);
+    if (options_.lock_memory) lock_memory(false);
     if (calibration_due(*view())) tuning_job_->wake();
     const std::lock_guard lock(failure_mutex_);
     index_error_.clear();
@@ -387,6 +395,7 @@ void Core::close() {
   if (snapshot_job_) snapshot_job_->stop();
   if (indexer_) indexer_->stop();
   compact_stop_.stop();
+  if (prefault_job_) prefault_job_->stop();
   tuning_stop_.stop();
   tuning_job_->stop();
   compact_job_->stop();
@@ -420,6 +429,7 @@ Core::~Core() {
   if (snapshot_job_) snapshot_job_->stop();
   if (indexer_) indexer_->stop();
   compact_stop_.stop();
+  if (prefault_job_) prefault_job_->stop();
   tuning_stop_.stop();
   if (tuning_job_) tuning_job_->stop();
   if (compact_job_) compact_job_->stop();

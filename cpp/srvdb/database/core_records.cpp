@@ -208,8 +208,19 @@ Stats Core::stats() const {
   }
   if (view->index->graph) out.graph_memory_bytes = view->index->graph->memory_bytes();
   out.simd = simd::kernels().name;
+  out.memory.limit = memory_->limit();
+  out.memory.links = memory_->anonymous();
+  out.memory.working_files = memory_->in_files();
+  out.memory.queries = queries_.bytes();
+  {
+    const std::shared_lock state(state_mutex_);
+    out.memory.pending = active_.memory_bytes();
+    if (frozen_) out.memory.pending += frozen_->changes.memory_bytes();
+  }
   {
     const std::lock_guard lock(write_mutex_);
+    if (buffer_) out.memory.buffers += buffer_->bytes();
+    if (spare_buffer_) out.memory.buffers += spare_buffer_->bytes();
     if (wal_) out.wal_bytes = wal_->live_bytes();
   }
   for (const std::string& directory :

@@ -8,6 +8,7 @@
 #include "srvdb/base/events.h"
 #include "srvdb/base/planted_bugs.h"
 #include "srvdb/database/core.h"
+#include "srvdb/storage/wal_format.h"
 #include "srvdb/storage/wal_tail.h"
 
 namespace srvdb {
@@ -31,6 +32,24 @@ void tell_cut(const std::string& path, const WalEnd& end) {
 
 }  // namespace
 
+// Unless this process writes it: nothing when the directory holds anything but segments.
+Core::LogEnd Core::end_of_log(bool writing) const {
+  const std::string directory = path_ + "/wal";
+  LogEnd out;
+  std::string last;
+  for (const std::string& name : files_.list_dir(directory)) {
+    const std::optional<Sequence> first = wal_segment_first(name);
+    if (!first && !writing) return {};
+    if (!first || *first < out.segment) continue;
+    out.segment = *first;
+    last = name;
+  }
+  const auto info = last.empty() ? std::nullopt : files_.info(directory + "/" + last);
+  if (!info) return {};
+  out.bytes = info->size;
+  return out;
+}
+
 // Replays the log above the last checkpoint: a writer into the files, ending with a checkpoint; a
 // reader into memory.
 void Core::recover() {
@@ -39,6 +58,13 @@ void Core::recover() {
     throw Error(ErrorCode::kCorruption, directory + " is missing");
   }
   if (!options_.read_only) settle_wal_tail(files_, directory);
+  const LogEnd end = end_of_log(false);
+  if (end.segment != 0 && end == applied_log_ && end.segment <= applied_) {
+    if (options_.read_only) return;
+    wal_ = std::make_unique<WalWriter>(files_, directory, applied_ + 1, wal_options());
+    wal_->mark_durable(applied_);
+    return;
+  }
   WalReader reader(files_, directory, applied_);
   while (const std::optional<WalRecord> record = reader.next()) {
     if (planted(Bug::kSkipARecord) && record->sequence % 8 == 0) continue;

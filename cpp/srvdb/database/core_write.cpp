@@ -45,7 +45,7 @@ void Core::fail(const std::string& why) {
 std::size_t Core::chunk_rows(std::size_t dim) const {
   constexpr std::size_t kChunkBytes = 16u << 20;
   return std::clamp<std::size_t>(kChunkBytes / (std::max<std::size_t>(dim, 1) * sizeof(float)), 1,
-                                 32768);
+                                 memory_->pending_ids(32768));
 }
 
 // ---- look-ups under the write lock -------------------------------------------------------------
@@ -411,7 +411,8 @@ void Core::sync_rows() {
 
 bool Core::pending_is_full() const {
   const std::shared_lock state(state_mutex_);
-  return active_.size() >= kPendingIds || active_.memory_bytes() >= kPendingBytes ||
+  return active_.size() >= memory_->pending_ids(kPendingIds) ||
+         active_.memory_bytes() >= memory_->pending_bytes(kPendingBytes) ||
          wal_->segment_bytes() >= kCheckpointLogBytes;
 }
 

@@ -201,6 +201,10 @@ std::int64_t Database::compact(const Progress& progress, Interrupt* interrupt) {
   return Call(*handle_, true)->compact(progress, interrupt);
 }
 
+Metric Database::metric() const {
+  return Call(*handle_)->metric();
+}
+
 Stats Database::stats() const {
   const Call call(*handle_);
   Stats out = call->stats();

@@ -177,6 +177,7 @@ class Database {
   std::int64_t compact(const Progress& progress, Interrupt* interrupt);
 
   Stats stats() const;
+  Metric metric() const;
   void set_mode(Mode mode);  // stored
   // For searches that name neither: 1..1,000,000; (0, 1]. The later call counts. kInvalidInput.
   void set_ef(std::uint32_t ef);

@@ -242,15 +242,15 @@ void Indexer::retrain(const View& view, Interrupt* interrupt) {
 
 void Indexer::own_graph(Interrupt* interrupt) {
   if (!graph_) {
-    graph_ = std::make_shared<Graph>(config_.graph);
+    graph_ = std::make_shared<Graph>(config_.graph, config_.memory);
   } else if (graph_->mapped()) {
     try {
-      graph_ = copy_graph(*graph_, interrupt);
+      graph_ = copy_graph(*graph_, interrupt, config_.memory);
     } catch (const Error& error) {
       if (error.code() != ErrorCode::kCorruption) throw;
       post_event(Event::Level::kWarning,
                  std::string("the graph is damaged and is being built again: ") + error.what());
-      graph_ = std::make_shared<Graph>(config_.graph);
+      graph_ = std::make_shared<Graph>(config_.graph, config_.memory);
     }
     saved_rows_ = std::min(saved_rows_.load(), graph_->linked());
   } else if (builder_) {

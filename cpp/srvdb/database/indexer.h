@@ -112,6 +112,7 @@ struct IndexConfig {
   std::uint64_t generation = 0;
   std::size_t dim = 0;
   GraphParams graph;
+  std::shared_ptr<SegmentSource> memory = nullptr;  // of links under construction
 };
 
 class Indexer {

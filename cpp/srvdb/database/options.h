@@ -52,9 +52,13 @@ struct OpenOptions {
   bool create = true;                   // when false, a missing database is kNotFound
   std::size_t buffer_bytes = 8u << 20;  // append buffer: rows waiting to be written; >= 4096
   std::size_t flush_rows = 1000;        // append buffer: rows; >= 1
-  bool background = true;               // link rows, and checkpoint when idle, unasked
-  std::int64_t snapshot_every_ms = 0;   // automatic snapshots so far apart; 0: none
-  std::size_t snapshot_keep = 24;       // automatic snapshots that stay, the newest; >= 1
+  // Anonymous memory that the database may take, in bytes, see memory_budget.h; 0: no limit.
+  std::uint64_t memory_limit = 0;
+  bool prefault = false;     // bring codes and links into memory, in the background, on opening
+  bool lock_memory = false;  // keep them there; opening fails where that is not permitted
+  bool background = true;    // link rows, and checkpoint when idle, unasked
+  std::int64_t snapshot_every_ms = 0;  // automatic snapshots so far apart; 0: none
+  std::size_t snapshot_keep = 24;      // automatic snapshots that stay, the newest; >= 1
   // Compaction unasked: when this share of the rows is gone and takes at least so many bytes; 0:
   // not.
   double auto_compact_share = 0.5;
@@ -81,6 +85,16 @@ enum class Tuning : std::uint8_t {
   kDue,  // the data have changed since: it will be measured again
 };
 const char* tuning_name(Tuning tuning) noexcept;
+
+// Bytes of this process that the database takes beyond the page cache, and its working files.
+struct MemoryParts {
+  std::uint64_t limit = 0;          // 0: none
+  std::uint64_t links = 0;          // graph under construction
+  std::uint64_t working_files = 0;  // the same beyond its share of the limit: mapped from disk
+  std::uint64_t buffers = 0;        // append buffers
+  std::uint64_t pending = 0;        // ids and metadata that wait for a checkpoint
+  std::uint64_t queries = 0;        // that were asked, for measuring recall
+};
 
 // A consistent look at one moment; plain values.
 struct Stats {
@@ -111,7 +125,8 @@ struct Stats {
   std::uint64_t wal_bytes = 0;
   std::uint64_t disk_bytes = 0;          // all files of the directory, the log included
   std::uint64_t graph_memory_bytes = 0;  // links held in memory of this process (0: mapped)
-  std::string simd;                      // instruction set in use
+  MemoryParts memory;
+  std::string simd;                                     // instruction set in use
   std::optional<std::uint64_t> oldest_reader_sequence;  // pinned by a reader process, if any
   std::string background_error;                         // why background work stopped, or empty
 };

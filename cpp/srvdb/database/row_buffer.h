@@ -27,6 +27,11 @@ class RowBuffer {
 
   Row first_row() const noexcept { return first_row_; }
   std::size_t capacity() const noexcept { return ids_.size(); }
+  // Held, but for what long ids take beyond their objects.
+  std::size_t bytes() const noexcept {
+    return rows_.size() * sizeof(float) +
+           ids_.size() * (sizeof(RowFix) + sizeof(decltype(ids_)::value_type));
+  }
   std::size_t size() const noexcept { return size_; }  // the writer only
   bool has_room(std::size_t n) const noexcept { return n <= capacity() - size_; }
 

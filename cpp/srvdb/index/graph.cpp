@@ -1,6 +1,7 @@
 #include "srvdb/index/graph.h"
 
 #include <string>
+#include <utility>
 
 #include "srvdb/base/crc32c.h"
 #include "srvdb/base/error.h"
@@ -28,8 +29,11 @@ void store_word(std::uint32_t* word, std::uint32_t value) noexcept {
 
 }  // namespace
 
-Graph::Graph(const GraphParams& params)
-    : params_(params), bound_(params.bound()), node_words_(params.node_words()) {
+Graph::Graph(const GraphParams& params, std::shared_ptr<SegmentSource> source)
+    : params_(params),
+      bound_(params.bound()),
+      node_words_(params.node_words()),
+      source_(std::move(source)) {
   check_params(params);
   segments_ = std::make_unique<std::atomic<const std::uint32_t*>[]>(kMaxSegments);
 }
@@ -63,7 +67,8 @@ void Graph::reserve(Row rows) {
   }
   const std::size_t wanted = (std::size_t{rows} + kSegmentRows - 1) >> kSegmentBits;
   while (owned_.size() < wanted) {
-    owned_.emplace_back(std::size_t{kSegmentRows} * node_words_ * 4);
+    const std::size_t bytes = std::size_t{kSegmentRows} * node_words_ * 4;
+    owned_.push_back(source_ ? source_->make(bytes) : SegmentMemory(bytes));
     segments_[owned_.size() - 1].store(static_cast<const std::uint32_t*>(owned_.back().data()),
                                        std::memory_order_relaxed);
   }

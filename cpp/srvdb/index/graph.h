@@ -52,7 +52,8 @@ class Graph {
   static constexpr Row kSegmentRows = Row{1} << kSegmentBits;
 
   // An empty graph in owned memory. Throws Error(kInvalidInput) for parameters out of range.
-  explicit Graph(const GraphParams& params);
+  // Its segments come from `source`, by default plain memory.
+  explicit Graph(const GraphParams& params, std::shared_ptr<SegmentSource> source = nullptr);
   // A graph over `rows` nodes of a mapped image, which must outlive it unchanged (graph_file.h).
   Graph(const GraphParams& params, const std::uint32_t* nodes, Row rows);
   ~Graph();
@@ -92,8 +93,8 @@ class Graph {
 
   // --- One writer at a time (GraphBuilder, copy_graph). Owned graphs only.
 
-  // Makes nodes [0, rows) addressable. Throws std::bad_alloc; Error(kInvalidInput) beyond
-  // kMaxGraphRows.
+  // Makes nodes [0, rows) addressable. Throws std::bad_alloc and what the source throws;
+  // Error(kInvalidInput) beyond kMaxGraphRows.
   void reserve(Row rows);
   // Replaces the links of a node: at most bound() distinct ids.
   void set_links(Row row, std::span<const Row> ids) noexcept;
@@ -108,6 +109,7 @@ class Graph {
   std::size_t node_words_;
   std::atomic<Row> linked_{0};
   std::unique_ptr<std::atomic<const std::uint32_t*>[]> segments_;
+  std::shared_ptr<SegmentSource> source_;                  // null: plain memory
   std::vector<SegmentMemory> owned_;                       // the writer's
   std::unique_ptr<std::atomic<std::uint64_t>[]> checked_;  // one bit a node; nullptr: owned
 };

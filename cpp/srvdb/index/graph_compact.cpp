@@ -48,9 +48,10 @@ class Compaction {
              const RowMapping& mapping, Row limit)
       : old_(old), codes_(codes), quantizer_(quantizer), mapping_(mapping), limit_(limit) {}
 
-  std::unique_ptr<Graph> repair(std::size_t threads, Interrupt* interrupt) const {
+  std::unique_ptr<Graph> repair(std::size_t threads, const CompactOptions& options) const {
+    Interrupt* const interrupt = options.interrupt;
     const Row rows = mapping_.kept_below(limit_);
-    auto graph = std::make_unique<Graph>(old_.params());
+    auto graph = std::make_unique<Graph>(old_.params(), options.source);
     graph->reserve(rows);
     std::vector<Worker> workers;
     for (std::size_t t = 0; t < threads; ++t) {
@@ -243,14 +244,16 @@ class Compaction {
 std::unique_ptr<Graph> build_anew(const GraphParams& params, const CodesView& codes,
                                   const ScalarQuantizer& quantizer, const RowMapping& mapping,
                                   Row rows, const CompactOptions& options) {
-  AlignedBuffer<std::uint8_t> copy(std::max<std::size_t>(std::size_t{rows} * codes.stride, 1));
+  const std::size_t bytes = std::max<std::size_t>(std::size_t{rows} * codes.stride, 1);
+  const SegmentMemory memory = options.source ? options.source->make(bytes) : SegmentMemory(bytes);
+  auto* const copy = static_cast<std::uint8_t*>(memory.data());
   for (Row row = 0; row < rows; ++row) {
-    std::memcpy(copy.data() + std::size_t{row} * codes.stride, codes.code(mapping.to_old(row)),
+    std::memcpy(copy + std::size_t{row} * codes.stride, codes.code(mapping.to_old(row)),
                 codes.stride);
   }
-  auto graph = std::make_unique<Graph>(params);
+  auto graph = std::make_unique<Graph>(params, options.source);
   CodesView view;
-  view.base = copy.data();
+  view.base = copy;
   view.stride = codes.stride;
   view.rows = rows;
   GraphBuilder(*graph).link(
@@ -271,10 +274,9 @@ std::unique_ptr<Graph> compact_graph(const Graph& old, const CodesView& codes,
     codes.verify(mapping.to_old(row));
   }
   const std::size_t threads = options.threads == 0 ? default_threads() : options.threads;
-  auto graph =
-      rows <= kFewRows || rows <= limit / kFewShare
-          ? build_anew(old.params(), codes, quantizer, mapping, rows, options)
-          : Compaction(old, codes, quantizer, mapping, limit).repair(threads, options.interrupt);
+  auto graph = rows <= kFewRows || rows <= limit / kFewShare
+                   ? build_anew(old.params(), codes, quantizer, mapping, rows, options)
+                   : Compaction(old, codes, quantizer, mapping, limit).repair(threads, options);
   check(options.interrupt);
   make_reachable(*graph);
   return graph;

@@ -25,6 +25,7 @@ namespace srvdb {
 struct CompactOptions {
   std::size_t threads = 1;  // 0: all
   Interrupt* interrupt = nullptr;
+  std::shared_ptr<SegmentSource> source = nullptr;  // of the graph's memory, and of working copies
 };
 
 // Covers the kept ones of the old rows below min(old.linked(), codes.rows, mapping.old_rows());

@@ -128,9 +128,10 @@ std::unique_ptr<Graph> open_graph_image(ByteSpan bytes, const std::string& what)
                                  header.covers_rows);
 }
 
-std::unique_ptr<Graph> copy_graph(const Graph& graph, Interrupt* interrupt) {
+std::unique_ptr<Graph> copy_graph(const Graph& graph, Interrupt* interrupt,
+                                  std::shared_ptr<SegmentSource> source) {
   const Row rows = graph.linked();
-  auto copy = std::make_unique<Graph>(graph.params());
+  auto copy = std::make_unique<Graph>(graph.params(), std::move(source));
   copy->reserve(rows);
   std::vector<Row> links;
   for (Row row = 0; row < rows; ++row) {

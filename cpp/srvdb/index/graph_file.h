@@ -60,6 +60,7 @@ std::unique_ptr<Graph> open_graph_image(ByteSpan bytes, const std::string& what)
 
 // The same graph in owned memory, ready for a builder; every node is checked on the way. Throws
 // Error(kCorruption) when one is damaged.
-std::unique_ptr<Graph> copy_graph(const Graph& graph, Interrupt* interrupt);
+std::unique_ptr<Graph> copy_graph(const Graph& graph, Interrupt* interrupt,
+                                  std::shared_ptr<SegmentSource> source = nullptr);
 
 }  // namespace srvdb

@@ -34,6 +34,8 @@ SegmentMemory::SegmentMemory(std::size_t bytes) {
 }
 
 void SegmentMemory::reset() noexcept {
+  if (counter_) counter_->fetch_sub(bytes_);
+  counter_ = nullptr;
   if (data_ != nullptr) ::munmap(data_, bytes_);
   data_ = nullptr;
   bytes_ = 0;

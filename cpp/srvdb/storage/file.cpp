@@ -26,6 +26,10 @@ void File::pread_exactly(void* to, std::size_t bytes, std::uint64_t offset) cons
                                           std::to_string(got));
 }
 
+void* FileSystem::map_scratch(const std::string& directory, std::size_t) {
+  throw_storage("cannot map working memory in", directory, ENOTSUP);
+}
+
 std::unique_ptr<File> FileSystem::open_shared(const std::string&, std::size_t) {
   return nullptr;
 }

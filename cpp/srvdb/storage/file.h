@@ -101,6 +101,10 @@ class FileSystem {
   // after all, which would end the process: on file systems that copy on write, or across a
   // network.
   virtual std::unique_ptr<File> open_shared(const std::string& path, std::size_t bytes);
+  // Zeros, readable and writable, mapped from a file without a name in that directory, with room on
+  // the disk for all of them; munmap() gives them back. Throws Error(kStorage), also where writing
+  // to a mapping could fail later (see open_shared()).
+  virtual void* map_scratch(const std::string& directory, std::size_t bytes);
   virtual void rename(const std::string& from, const std::string& to) = 0;  // replaces `to`
   virtual void remove(const std::string& path) = 0;    // a file or an empty directory
   virtual bool make_dir(const std::string& path) = 0;  // false when it was there already

@@ -15,6 +15,8 @@ namespace srvdb {
 
 namespace {
 
+constexpr std::size_t kPidBytes = 12;
+
 // The pid that the holder wrote, or 0 (it may be about to write it).
 int holder_of(int descriptor) noexcept {
   std::array<char, 24> text{};
@@ -47,11 +49,14 @@ std::unique_ptr<DirectoryLock> DirectoryLock::acquire(const std::string& directo
     throw Error(ErrorCode::kLocked, directory + " is open for writing in another place (pid " +
                                         (pid == 0 ? "unknown" : std::to_string(pid)) + ")");
   }
-  const std::string pid = std::to_string(::getpid()) + "\n";
+  // Always as long, and written over: cutting a file can wait for the file system's journal.
+  std::string pid = std::to_string(::getpid());
+  pid.resize(kPidBytes, '\n');
   // A full disk must not keep a database from being opened: then the file holds no pid, never a
   // wrong one.
-  const bool emptied = ::ftruncate(descriptor, 0) == 0;
-  if (!emptied || ::pwrite(descriptor, pid.data(), pid.size(), 0) < 0) errno = 0;
+  if (::pwrite(descriptor, pid.data(), pid.size(), 0) < 0 && ::ftruncate(descriptor, 0) < 0) {
+    errno = 0;
+  }
   return lock;
 }
 

@@ -47,6 +47,10 @@ struct MetaState {
   Row published_rows = 0;
   std::uint64_t id_bytes = 0;    // published length of ids.bin
   std::uint64_t live_count = 0;  // neither gone nor soft-deleted
+  // Where the log ended when all of it was applied: its last segment and that one's bytes. As long
+  // as they are the same nothing of it need be read. 0: not known.
+  Sequence log_segment = 0;
+  std::uint64_t log_bytes = 0;
   bool operator==(const MetaState&) const = default;
 };
 inline constexpr std::string_view kMetaStateKey = "state";  // in tree state

@@ -23,6 +23,10 @@ std::optional<MetaState> decode_meta_state(ByteSpan bytes) noexcept {
   reader.get<std::uint32_t>();
   state.id_bytes = reader.get<std::uint64_t>();
   state.live_count = reader.get<std::uint64_t>();
+  if (reader.remaining() != 0) {
+    state.log_segment = reader.get<Sequence>();
+    state.log_bytes = reader.get<std::uint64_t>();
+  }
   if (!reader.ok() || reader.remaining() != 0) return std::nullopt;
   return state;
 }

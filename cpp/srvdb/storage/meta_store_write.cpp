@@ -145,6 +145,8 @@ void MetaStore::WriteTxn::set_state(const MetaState& state) {
   put<std::uint32_t>(bytes, 0);
   put(bytes, state.id_bytes);
   put(bytes, state.live_count);
+  put(bytes, state.log_segment);
+  put(bytes, state.log_bytes);
   handle_.put_checked(handle_.store.state, "state", to_val(kMetaStateKey), as_byte_span(bytes));
 }
 

@@ -289,6 +289,24 @@ class PosixFileSystem final : public FileSystem {
     return std::make_unique<SharedFile>(std::move(file), bytes);
   }
 
+  void* map_scratch(const std::string& directory, std::size_t bytes) override {
+#ifdef O_TMPFILE
+    const Descriptor file(open_retrying(directory, O_TMPFILE | O_RDWR));
+#else
+    const Descriptor file(-1);
+    errno = ENOTSUP;
+#endif
+    if (file.get() < 0) throw_storage("cannot make a working file in", directory, errno);
+    if (!keeps_blocks(file.get()))
+      throw_storage("cannot map working memory in", directory, ENOTSUP);
+    const int error = ::posix_fallocate(file.get(), off_t{0}, static_cast<off_t>(bytes));
+    if (error != 0) throw_storage("cannot make room for working memory in", directory, error);
+    void* const at =
+        ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), off_t{0});
+    if (at == MAP_FAILED) throw_storage("cannot map working memory in", directory, errno);
+    return at;
+  }
+
   void rename(const std::string& from, const std::string& to) override {
     if (::rename(from.c_str(), to.c_str()) != 0) throw_storage("cannot rename to", to, errno);
   }
