@@ -29,6 +29,7 @@ FULL: dict[str, list[str]] = {
     "maintenance": [],
     "while_adding": [],
     "footprint": [],
+    "tuning": [],
 }
 QUICK: dict[str, list[str]] = {
     "exact_recall": ["--sets", "sift-5k", "words:ip", "--queries", "100", "--sample", "20"],
@@ -61,6 +62,7 @@ QUICK: dict[str, list[str]] = {
         *["--add", "1000", "--seconds", "1", "--rounds", "2"],
     ],
     "footprint": ["--sets", "sift-5k"],
+    "tuning": ["--sets", "sift-5k"],
 }
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy.typing as npt
 
 from srvdb._arrays import MAX_K, as_count, as_ids, as_matrix, as_recall, as_vector
-from srvdb._native import CoreDatabase, StopFlag
+from srvdb._native import CoreDatabase, StopFlag, __version__
 from srvdb._verbs import Verbs
+from srvdb.config import Settings
 from srvdb.hits import Hits, Record, as_include, to_record
 
 MAX_EF = 1_000_000
@@ -20,6 +21,7 @@ class Searching(Verbs):
     """Methods that change nothing."""
 
     _core: CoreDatabase
+    settings: Settings
 
     # ---- search ----------------------------------------------------------------------------------
 
@@ -241,3 +243,48 @@ class Searching(Verbs):
 
     def _page_of_ids(self, after: str, limit: int) -> list[str]:
         return self._core.scroll_ids(after, limit)
+
+    # ---- look ------------------------------------------------------------------------------------
+
+    def stats(self) -> dict[str, Any]:
+        """Return what the database is, how far its index is, and what settings are in force.
+
+        Returns
+        -------
+        dict
+            ``dimension`` (None before the first batch), ``metric``, ``mode``, ``searching`` (what a
+            search does now), ``count``, ``soft_deleted``, ``gone`` (rows that only take up room,
+            until compaction) and ``deleted_share`` (of these among all rows), ``linked_rows`` and
+            ``unlinked_rows`` of the graph, ``calibration``, ``disk_bytes``, ``simd``, ``settings``
+            (value and source of each), and more.
+
+            ``calibration`` is what ``recall=`` goes by: its ``state`` (``"none"``: too few rows to
+            matter; ``"default"``: not measured yet, so cautious; ``"measuring"``; ``"measured"``;
+            ``"due"``: to be measured again), ``rows``, ``time_us`` and ``seconds`` of the last
+            measurement, and ``curves``: for each k the number of ``queries``, whether they were
+            ``"rows"`` or ``"searches"`` asked before (``of``), and a ``curve`` of
+            ``(ef, recall, lower bound of it, microseconds)``.
+
+            ``memory`` holds bytes that this process takes for the database beyond the page cache:
+            the ``limit``, ``links`` under construction, ``buffers``, ``pending`` ids and metadata,
+            ``queries`` kept for measuring; and ``working_files``, links that the limit keeps out of
+            memory.
+
+        Examples
+        --------
+        >>> stats = db.stats()
+        >>> stats["count"], stats["metric"], stats["settings"]["durability"]
+        (3, 'cosine', {'value': 'os', 'source': 'default'})
+        """
+        stats = self._core.stats()
+        stats["dimension"] = stats["dimension"] or None
+        stats["deleted_share"] = stats["gone"] / stats["rows"] if stats["rows"] else 0.0
+        stats["unlinked_rows"] = stats["rows"] - stats["linked_rows"]
+        settings = self.settings.as_dict()
+        for name, entry in settings.items():
+            if name in stats and stats[name] != entry["value"]:
+                # Changed since (ef), or decided by an earlier opening in this process.
+                settings[name] = {"value": stats[name], "source": "this process"}
+        stats["settings"] = settings
+        stats["version"] = __version__
+        return stats

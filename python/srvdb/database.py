@@ -24,7 +24,7 @@ from srvdb._changing import Changing
 from srvdb._lifecycle import Lifecycle
 from srvdb._maintenance import Verifying
 from srvdb._moments import Milliseconds, Moments, as_expiries, part_of
-from srvdb._native import CoreDatabase, Counter, __version__
+from srvdb._native import CoreDatabase, Counter
 from srvdb._progress import Progress, Report
 from srvdb._searching import MAX_EF, MAX_THREADS, Searching
 from srvdb._verbs import as_mode
@@ -494,51 +494,6 @@ class Database(Changing, Lifecycle, Searching, Verifying):
         0.95
         """
         self._core.set_recall(as_recall(recall))
-
-    # ---- look ------------------------------------------------------------------------------------
-
-    def stats(self) -> dict[str, Any]:
-        """Return what the database is, how far its index is, and what settings are in force.
-
-        Returns
-        -------
-        dict
-            ``dimension`` (None before the first batch), ``metric``, ``mode``, ``searching`` (what a
-            search does now), ``count``, ``soft_deleted``, ``gone`` (rows that only take up room,
-            until compaction) and ``deleted_share`` (of these among all rows), ``linked_rows`` and
-            ``unlinked_rows`` of the graph, ``calibration``, ``disk_bytes``, ``simd``, ``settings``
-            (value and source of each), and more.
-
-            ``calibration`` is what ``recall=`` goes by: its ``state`` (``"none"``: too few rows to
-            matter; ``"default"``: not measured yet, so cautious; ``"measuring"``; ``"measured"``;
-            ``"due"``: to be measured again), ``rows``, ``time_us`` and ``seconds`` of the last
-            measurement, and ``curves``: for each k the number of ``queries``, whether they were
-            ``"rows"`` or ``"searches"`` asked before (``of``), and a ``curve`` of
-            ``(ef, recall, lower bound of it, microseconds)``.
-
-            ``memory`` holds bytes that this process takes for the database beyond the page cache:
-            the ``limit``, ``links`` under construction, ``buffers``, ``pending`` ids and metadata,
-            ``queries`` kept for measuring; and ``working_files``, links that the limit keeps out of
-            memory.
-
-        Examples
-        --------
-        >>> stats = db.stats()
-        >>> stats["count"], stats["metric"], stats["settings"]["durability"]
-        (3, 'cosine', {'value': 'os', 'source': 'default'})
-        """
-        stats = self._core.stats()
-        stats["dimension"] = stats["dimension"] or None
-        stats["deleted_share"] = stats["gone"] / stats["rows"] if stats["rows"] else 0.0
-        stats["unlinked_rows"] = stats["rows"] - stats["linked_rows"]
-        settings = self.settings.as_dict()
-        for name, entry in settings.items():
-            if name in stats and stats[name] != entry["value"]:
-                # Changed since (ef), or decided by an earlier opening in this process.
-                settings[name] = {"value": stats[name], "source": "this process"}
-        stats["settings"] = settings
-        stats["version"] = __version__
-        return stats
 
     # ---- arguments -------------------------------------------------------------------------------
 

@@ -58,7 +58,7 @@ class ShardedDatabase(ShardedChanges, ShardedLifecycle):
     shards : int, optional
         How many, 1 to 1000; needed once, to create a set in one directory.
     **options
-        Everything else that :class:`Database` takes.
+        Everything else that :class:`Database` takes; ``memory_limit`` counts for each shard.
 
     Raises
     ------

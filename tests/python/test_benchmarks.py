@@ -174,6 +174,12 @@ def test_hnsw_recall_runs_and_reuses_what_it_built(data_directory, tmp_path):
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
+def test_tuning_runs(data_directory, tmp_path):
+    record = run_measure("tuning", data_directory, tmp_path, "--sets", "tiny")
+    assert len(record["measures"]) == 6
+    assert all(measure["value"] > 0.5 for measure in record["measures"])
+
+
 def test_exact_speed_runs(data_directory, tmp_path):
     small = ["--sets", "tiny", "--rounds", "2", "--batch", "10"]
     record = run_measure("exact_speed", data_directory, tmp_path, *small)

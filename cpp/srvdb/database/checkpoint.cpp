@@ -188,8 +188,8 @@ void Core::optimize(std::size_t threads, const Progress& progress, Interrupt* in
         indexer->drop_codes(damage.what());  // and once more, from the rows
         indexer->optimize(threads, progress, interrupt);
       }
-      calibrate(threads, interrupt);
       indexer->save(true);
+      calibrate(threads, interrupt);
     } catch (const Error&) {
       // Another generation took this one's place: its own is what matters.
       if (indexer != this->indexer() && (interrupt == nullptr || !interrupt->stopped())) continue;

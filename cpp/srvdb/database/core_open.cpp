@@ -190,9 +190,9 @@ void Core::start() {
   } else {
     create_new();
   }
-  index_job_->wake();  // not before: recovery takes no locks
   if (options_.lock_memory) lock_memory(true);
   if (options_.prefault) start_prefault();
+  index_job_->wake();  // not before: recovery takes no locks
   schedule_snapshot();
 }
 
