@@ -18,6 +18,8 @@ constexpr const char* kSpaceName = "default";
 constexpr std::uint8_t kFloat32 = 1;
 constexpr std::size_t kFewProcessors = 4;  // linking waits for bulk loads up to here
 constexpr auto kLinkPause = std::chrono::milliseconds(50);
+constexpr auto kMeasurePause =
+    std::chrono::milliseconds(500);  // first answers after opening go first
 
 // What a directory may hold before it is a database: leftovers of a creation that did not end, and
 // settings.
@@ -375,7 +377,7 @@ bool Core::background_index() {
     if (indexer->step()) return true;
     if (indexer->worth_saving()) indexer->save(false);
     if (options_.lock_memory) lock_memory(false);
-    if (calibration_due(*view())) tuning_job_->wake();
+    if (calibration_due(*view())) tuning_job_->wake_after(kMeasurePause);
     const std::lock_guard lock(failure_mutex_);
     index_error_.clear();
   } catch (const DerivedDamage& damage) {
