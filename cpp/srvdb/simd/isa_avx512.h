@@ -164,6 +164,85 @@ struct Avx512Pool {
   }
 };
 
+#ifdef __AVX512VNNI__
+// All pairs of codes. The panel holds blocks of 64 columns; in a block, four components of all 64
+// columns follow one another. The sums of 6 rows times 64 columns stay in registers over the whole
+// dimension.
+struct Avx512Pairs {
+  static constexpr std::size_t kRows = 6;
+  static constexpr std::size_t kVectors = kPairColumns / 16;
+
+  static void pack(const std::uint8_t* base, const std::uint32_t* ids, std::size_t n,
+                   std::size_t stride, std::uint8_t* panel) noexcept {
+    constexpr std::size_t kAhead = 4;
+    for (std::size_t i = 0; i < n; ++i) {
+      if (i + kAhead < n) {
+        for (std::size_t b = 0; b < stride; b += 64) prefetch(base + ids[i + kAhead] * stride, b);
+      }
+      const auto* code = reinterpret_cast<const std::int32_t*>(base + ids[i] * stride);
+      auto* to = reinterpret_cast<std::int32_t*>(panel + i / kPairColumns * kPairColumns * stride) +
+                 i % kPairColumns;
+      for (std::size_t d = 0; d < stride / 4; ++d) to[d * kPairColumns] = code[d];
+    }
+  }
+
+  static void keys(const std::int8_t* rows, std::size_t n_rows, const std::uint8_t* panel,
+                   std::size_t n_columns, std::size_t stride, const std::int32_t* bias, int shift,
+                   std::int32_t* out, std::size_t out_stride) noexcept {
+    for (std::size_t j = 0; j < n_columns; j += kPairColumns) {
+      std::size_t i = 0;
+      for (; i + kRows <= n_rows; i += kRows) {
+        block<kRows>(rows + i * stride, panel + j * stride, stride, bias + j, shift,
+                     out + i * out_stride + j, out_stride);
+      }
+      for (; i < n_rows; ++i) {
+        block<1>(rows + i * stride, panel + j * stride, stride, bias + j, shift,
+                 out + i * out_stride + j, out_stride);
+      }
+    }
+  }
+
+ private:
+  template <std::size_t kCount>
+  SRVDB_INLINE static void block(const std::int8_t* rows, const std::uint8_t* panel,
+                                 std::size_t stride, const std::int32_t* bias, int shift,
+                                 std::int32_t* out, std::size_t out_stride) noexcept {
+    __m512i sums[kCount][kVectors];
+#pragma GCC unroll 6
+    for (std::size_t r = 0; r < kCount; ++r) {
+#pragma GCC unroll 4
+      for (std::size_t v = 0; v < kVectors; ++v) sums[r][v] = _mm512_setzero_si512();
+    }
+    for (std::size_t d = 0; d < stride; d += 4) {
+      __m512i x[kVectors];
+#pragma GCC unroll 4
+      for (std::size_t v = 0; v < kVectors; ++v) {
+        x[v] = _mm512_load_si512(panel + d * kPairColumns + v * 64);
+      }
+#pragma GCC unroll 6
+      for (std::size_t r = 0; r < kCount; ++r) {
+        const __m512i y =
+            _mm512_set1_epi32(*reinterpret_cast<const std::int32_t*>(rows + r * stride + d));
+#pragma GCC unroll 4
+        for (std::size_t v = 0; v < kVectors; ++v) {
+          sums[r][v] = _mm512_dpbusd_epi32(sums[r][v], x[v], y);
+        }
+      }
+    }
+    const __m128i by = _mm_cvtsi32_si128(shift);
+#pragma GCC unroll 6
+    for (std::size_t r = 0; r < kCount; ++r) {
+#pragma GCC unroll 4
+      for (std::size_t v = 0; v < kVectors; ++v) {
+        _mm512_storeu_si512(
+            out + r * out_stride + v * 16,
+            _mm512_sub_epi32(_mm512_loadu_si512(bias + v * 16), _mm512_sll_epi32(sums[r][v], by)));
+      }
+    }
+  }
+};
+#endif
+
 struct Avx512 {
   using Arch = Avx512Arch;
   static constexpr std::size_t kTileVectors = 2;
@@ -178,6 +257,9 @@ struct Avx512 {
   }
   using Codes = Avx512Codes;
   using Pool = Avx512Pool;
+#ifdef __AVX512VNNI__
+  using Pairs = Avx512Pairs;
+#endif
 };
 
 }  // namespace

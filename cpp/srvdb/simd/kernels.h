@@ -66,6 +66,7 @@ struct PoolKernels {
   // more: there is none at all.
   std::size_t (*open)(const std::uint64_t* pool, std::size_t ef, std::size_t from) noexcept;
 };
+inline constexpr std::size_t kPairColumns = 64;  // of a panel of codes come in multiples of it
 
 // How encode_u8 maps a component: code = clamp(nearest_even((x - shift) * mul), 0, max_code), in
 // float32; it stands for the value offset + scale * code, compared with x * unit in double.
@@ -139,6 +140,17 @@ struct Kernels {
   CodeKernels dot_u8s8;
 
   PoolKernels pool;
+  // --- 8-bit codes, all pairs. A panel holds n rows ("columns") of codes in a layout that belongs
+  // to the kernel: round_up(n, kPairColumns) * stride bytes, aligned to 64.
+  void (*pack_pairs)(const std::uint8_t* base, const std::uint32_t* ids, std::size_t n,
+                     std::size_t stride, std::uint8_t* panel) noexcept;
+  // out[i * out_stride + j] = bias[j] - (sum of row i * column j << shift), modulo 2^32. Rows are
+  // int8, `stride` apart, 64-byte aligned; any value may stand where the columns are padded. bias
+  // and each row of out have room for round_up(n_columns, kPairColumns) values; what is written
+  // beyond n_columns means nothing.
+  void (*pair_keys)(const std::int8_t* rows, std::size_t n_rows, const std::uint8_t* panel,
+                    std::size_t n_columns, std::size_t stride, const std::int32_t* bias, int shift,
+                    std::int32_t* out, std::size_t out_stride) noexcept;
 };
 
 // Defined where the build has them; dispatch.h says which of them the processor can run.

@@ -7,6 +7,7 @@
 //   load_double     batch<double>::size floats widened to double
 //   Codes           64-byte steps of the code kernels (impl_codes.h)
 //   Pool            the pool of a graph walk (impl_pool.h)
+//   Pairs           all pairs of codes, where it has its own way (impl_pairs.h has the plain one)
 // Everything stands in an anonymous namespace and uses no inline function of the standard library:
 // an object compiled with wide instructions must give the linker nothing that other code could
 // pick.
@@ -15,6 +16,7 @@
 #include "srvdb/simd/impl_codes.h"
 #include "srvdb/simd/impl_double.h"
 #include "srvdb/simd/impl_float.h"
+#include "srvdb/simd/impl_pairs.h"
 #include "srvdb/simd/impl_pool.h"
 #include "srvdb/simd/impl_tile.h"
 #include "srvdb/simd/kernels.h"
@@ -23,10 +25,23 @@ namespace srvdb::simd {
 namespace {
 
 template <class Isa>
+struct PairsOf {
+  using Type = PlainPairs<typename Isa::Codes::NegDot>;
+};
+template <class Isa>
+requires requires {
+  typename Isa::Pairs;
+}
+struct PairsOf<Isa> {
+  using Type = typename Isa::Pairs;
+};
+
+template <class Isa>
 constexpr Kernels make_kernels(const char* name) {
   using Tile = TileKernels<Isa>;
   using Float = FloatKernels<Isa>;
   using Double = DoubleKernels<Isa>;
+  using Pairs = typename PairsOf<Isa>::Type;
   return {
       .name = name,
       .dot_f32 = &Float::template pair<Dot>,
@@ -49,6 +64,8 @@ constexpr Kernels make_kernels(const char* name) {
       .l2_u8 = make_code_kernels<typename Isa::Codes::L2, typename Isa::Pool>(),
       .dot_u8s8 = make_code_kernels<typename Isa::Codes::NegDot, typename Isa::Pool>(),
       .pool = make_pool_kernels<typename Isa::Pool>(),
+      .pack_pairs = &Pairs::pack,
+      .pair_keys = &Pairs::keys,
   };
 }
 

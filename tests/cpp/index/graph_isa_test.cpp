@@ -7,6 +7,7 @@
 
 #include "index/index_cases.h"
 #include "srvdb/base/crc32c.h"
+#include "srvdb/index/bulk_build.h"
 
 namespace srvdb::testing {
 namespace {
@@ -17,6 +18,9 @@ std::uint32_t digest() {
   for (const Metric metric : kMetrics) {
     const TestGraph data(clustered(1200, 37, 3, 0.7, 1), 37, metric);
     crc = crc32c(data.image(), crc);
+    const auto bulk = bulk_build(data.graph->params(), data.codes_view(), 1200, {});
+    write_graph_image(*bulk, 7, nullptr,
+                      [&](ByteSpan piece) { crc = crc32c(as_text(piece), crc); });
     const TestCodes codes(data.rows, metric);
     const auto batch =
         flat_search_batch(data.rows.view(), metric, data.rows.at(0), 40, codes.over({.k = 10}));
