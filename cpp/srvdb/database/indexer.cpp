@@ -104,17 +104,26 @@ bool Indexer::step() {
     publish();
   }
   bool more_links = false;
-  const Row linked_before = graph_ ? graph_->linked() : 0;
+  if (wants_graph(*view) && bulk_pays(config_.graph, quantizer_->stride(), linked(), coded_)) {
+    // optimize() has more threads: the piece gives way to it.
+    Interrupt give_way([this] { return stopping_.stopped() || waiting_ != 0; });
+    try {
+      build_graph(coded_, 1, &give_way);
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kInterrupted) throw;
+      return false;
+    }
+  }
   // A mapped graph stays mapped until there is something to link.
-  if (wants_graph(*view) && next_batch_end(linked_before) <= coded_) {
+  if (wants_graph(*view) && next_batch_end(linked()) <= coded_) {
     own_graph(&stopping_);
     LinkOptions options;
     options.last = coded_;
     options.max_batches = 1;
     options.interrupt = &stopping_;
-    const Row linked =
+    const Row now =
         builder_->link(CodePart(code_files_->view(coded_), notes_).view(), *quantizer_, options);
-    more_links = next_batch_end(linked) <= coded_;
+    more_links = next_batch_end(now) <= coded_;
   }
   return more_links || coded_ < available;
 }
@@ -122,7 +131,9 @@ bool Indexer::step() {
 void Indexer::optimize(std::size_t threads,
                        const std::function<void(std::size_t, std::size_t)>& progress,
                        Interrupt* interrupt) {
+  ++waiting_;
   const std::lock_guard lock(mutex_);
+  --waiting_;
   forget_damaged();
   const std::shared_ptr<const View> view = host_.view();
   const Row target = view->file_rows();
@@ -138,7 +149,14 @@ void Indexer::optimize(std::size_t threads,
   }
   if (misfits_.retrain() && coded_ >= 2 * trained_rows_) retrain(*view, interrupt);
   publish();
-  if (!wants_graph(*view) || (graph_ && graph_->linked() >= target)) return;
+  if (!wants_graph(*view) || linked() >= target) return;
+  if (bulk_pays(config_.graph, quantizer_->stride(), linked(), target)) {
+    if (progress) progress(linked(), target);
+    Interrupt either([this, interrupt] {
+      return stopping_.stopped() || (interrupt != nullptr && interrupt->poll());
+    });
+    build_graph(target, threads, &either);
+  }
   own_graph(interrupt);
   LinkOptions options;
   options.last = target;
@@ -147,9 +165,9 @@ void Indexer::optimize(std::size_t threads,
   options.threads = threads;
   options.interrupt = interrupt;
   const CodePart codes(code_files_->view(coded_), notes_);
-  for (Row linked = graph_->linked(); linked < target;) {
-    if (progress) progress(linked, target);
-    linked = builder_->link(codes.view(), *quantizer_, options);
+  while (linked() < target) {
+    if (progress) progress(linked(), target);
+    builder_->link(codes.view(), *quantizer_, options);
     check(interrupt);
     check(&stopping_);
   }
@@ -258,6 +276,17 @@ void Indexer::own_graph(Interrupt* interrupt) {
   }
   builder_ = std::make_unique<GraphBuilder>(*graph_);
   publish();
+}
+
+// A graph over the first rows from nothing, in place of the one there is.
+void Indexer::build_graph(Row rows, std::size_t threads, Interrupt* interrupt) {
+  const CodePart codes(code_files_->view(coded_), notes_);
+  std::shared_ptr<Graph> graph =
+      bulk_build(config_.graph, codes.view(), rows, {.threads = threads, .interrupt = interrupt});
+  builder_ = nullptr;
+  graph_ = std::move(graph);
+  saved_rows_ = 0;
+  own_graph(interrupt);
 }
 
 std::shared_ptr<const IndexView> Indexer::index_view() {

@@ -21,6 +21,7 @@
 #include "srvdb/base/interrupt.h"
 #include "srvdb/database/options.h"
 #include "srvdb/database/view.h"
+#include "srvdb/index/bulk_build.h"
 #include "srvdb/index/flat.h"
 #include "srvdb/index/graph.h"
 #include "srvdb/index/graph_build.h"
@@ -172,6 +173,8 @@ class Indexer {
   void encode(const View& view, Row last, std::size_t threads, Interrupt* interrupt);
   void retrain(const View& view, Interrupt* interrupt);
   void own_graph(Interrupt* interrupt);
+  void build_graph(Row rows, std::size_t threads, Interrupt* interrupt);
+  Row linked() const noexcept { return graph_ ? graph_->linked() : 0; }
   void forget_damaged();
   std::shared_ptr<const IndexView> index_view();
   void publish();
@@ -191,6 +194,7 @@ class Indexer {
   std::atomic<Mode> mode_;
   std::atomic<Row> saved_rows_{0};
   Interrupt stopping_;
+  std::atomic<int> waiting_{0};  // calls of optimize() that wait for mutex_
   std::atomic<bool> graph_damaged_{false};
   std::atomic<bool> codes_damaged_{false};
 
