@@ -3,9 +3,8 @@
 //
 // Rows go to the parts of their nearest pivots, which are rows taken at random; a part that is too
 // large is cut up in the same way. Inside a part all distances are computed at once (code_pairs.h),
-// and each row is offered its nearest ones. (The way of partitioning: Chen et al., SPTAG/SPANN,
-// 2021; Gottesbüren et al., "Approximate nearest neighbor search as balanced graph partitioning",
-// 2024; comparing all pairs in leaves: Munoz et al., HCNNG, 2019.)
+// and each row is offered its nearest ones. (Several parts for a row:
+// Chen et al., SPANN, 2021; comparing all pairs in parts: Munoz et al., HCNNG, 2019.)
 //
 // The outcome depends on the codes alone, not on the number of threads.
 #pragma once
