@@ -2,6 +2,7 @@
 
 import datetime
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -182,17 +183,36 @@ def test_a_backup_is_a_database(path, tmp_path, rng):
             db.add(["new"], [np.ones(8)])
 
 
-def test_a_damaged_backup_is_refused(path, tmp_path, rng):
+def tree_of(folder):
+    """The bytes of every file of a folder."""
+    return {
+        str(file.relative_to(folder)): file.read_bytes()
+        for file in folder.rglob("*")
+        if file.is_file()
+    }
+
+
+def test_a_damaged_backup_is_refused_unless_what_it_holds_is_the_same(path, tmp_path, rng):
     file = tmp_path / "copy.tar.zst"
     with srvdb.open(path) as db:
         fill(db, rng, 200)
         db.backup(file, compress="zstd")
     sound = file.read_bytes()
+    srvdb.restore(file, tmp_path / "whole")
+    whole = tree_of(tmp_path / "whole")
+    harmless = 0
     for at in range(7, len(sound), max(1, len(sound) // 40)):
         file.write_bytes(sound[:at] + bytes([sound[at] ^ 4]) + sound[at + 1 :])
-        with pytest.raises((srvdb.CorruptionError, srvdb.VersionError)):
+        try:
             srvdb.restore(file, tmp_path / "restored")
-        assert not (tmp_path / "restored").exists()
+        except (srvdb.CorruptionError, srvdb.VersionError):
+            assert not (tmp_path / "restored").exists()
+            continue
+        # A few bits of a zstd frame carry nothing (cpp/FORMAT.md).
+        harmless += 1
+        assert tree_of(tmp_path / "restored") == whole
+        shutil.rmtree(tmp_path / "restored")
+    assert harmless <= 2
     with pytest.raises(srvdb.NotFoundError):
         srvdb.restore(tmp_path / "nothing", tmp_path / "restored")
     with pytest.raises(srvdb.InvalidInputError, match="is a directory"):

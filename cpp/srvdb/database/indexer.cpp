@@ -104,7 +104,7 @@ bool Indexer::step() {
     publish();
   }
   bool more_links = false;
-  if (wants_graph(*view) && bulk_pays(config_.graph, quantizer_->stride(), linked(), coded_)) {
+  if (wants_graph(*view) && worth_bulk(coded_)) {
     // optimize() has more threads: the piece gives way to it.
     Interrupt give_way([this] { return stopping_.stopped() || waiting_ != 0; });
     try {
@@ -150,7 +150,7 @@ void Indexer::optimize(std::size_t threads,
   if (misfits_.retrain() && coded_ >= 2 * trained_rows_) retrain(*view, interrupt);
   publish();
   if (!wants_graph(*view) || linked() >= target) return;
-  if (bulk_pays(config_.graph, quantizer_->stride(), linked(), target)) {
+  if (worth_bulk(target)) {
     if (progress) progress(linked(), target);
     Interrupt either([this, interrupt] {
       return stopping_.stopped() || (interrupt != nullptr && interrupt->poll());
@@ -279,10 +279,19 @@ void Indexer::own_graph(Interrupt* interrupt) {
 }
 
 // A graph over the first rows from nothing, in place of the one there is.
+// Whether to build the graph anew in bulk: it saves time, and there may be memory for it.
+bool Indexer::worth_bulk(Row rows) const noexcept {
+  const std::size_t scratch =
+      config_.memory ? config_.memory->scratch_bytes() : static_cast<std::size_t>(-1);
+  return rows <= scratch / kBulkBytesPerRow &&
+         bulk_pays(config_.graph, quantizer_->stride(), linked(), rows);
+}
+
 void Indexer::build_graph(Row rows, std::size_t threads, Interrupt* interrupt) {
   const CodePart codes(code_files_->view(coded_), notes_);
   std::shared_ptr<Graph> graph =
-      bulk_build(config_.graph, codes.view(), rows, {.threads = threads, .interrupt = interrupt});
+      bulk_build(config_.graph, codes.view(), rows,
+                 {.threads = threads, .interrupt = interrupt, .source = config_.memory});
   builder_ = nullptr;
   graph_ = std::move(graph);
   saved_rows_ = 0;

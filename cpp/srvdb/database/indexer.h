@@ -173,6 +173,7 @@ class Indexer {
   void encode(const View& view, Row last, std::size_t threads, Interrupt* interrupt);
   void retrain(const View& view, Interrupt* interrupt);
   void own_graph(Interrupt* interrupt);
+  bool worth_bulk(Row rows) const noexcept;
   void build_graph(Row rows, std::size_t threads, Interrupt* interrupt);
   Row linked() const noexcept { return graph_ ? graph_->linked() : 0; }
   void forget_damaged();

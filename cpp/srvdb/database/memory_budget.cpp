@@ -33,6 +33,10 @@ MemoryBudget::MemoryBudget(FileSystem& files, std::string directory, std::uint64
       anonymous_(std::make_shared<std::atomic<std::size_t>>(0)),
       in_files_(std::make_shared<std::atomic<std::size_t>>(0)) {}
 
+std::size_t MemoryBudget::scratch_bytes() const noexcept {
+  return limit_ == 0 ? static_cast<std::size_t>(-1) : static_cast<std::size_t>(limit_ / 4);
+}
+
 SegmentMemory MemoryBudget::make(std::size_t bytes) {
   if (limit_ == 0 || anonymous_->load() + bytes <= limit_ / 4) {
     SegmentMemory memory(bytes);

@@ -3,9 +3,10 @@
 // The shares (of the limit): append buffers 1/16 each, up to three of them; rows waiting for a
 // checkpoint 1/16 a side; pages that a checkpoint changes 1/8; links under construction and working
 // copies of compaction 1/4, beyond which they lie in a mapped, unnamed file of the directory: page
-// cache, which the system takes back when it needs to. The rest is for what does not grow with the
-// database. Not counted: what goes with the call (a batch given to add, the answer of a search, a
-// walk's candidates), and a byte for every two rows of marks of what has been checked.
+// cache, which the system takes back when it needs to; building a graph in bulk 1/4, or it is
+// linked row by row. The rest is for what does not grow with the database. Not counted: what goes
+// with the call (a batch given to add, the answer of a search, a walk's candidates), and a byte for
+// every two rows of marks of what has been checked.
 //
 // Thread-safe.
 #pragma once
@@ -37,6 +38,7 @@ class MemoryBudget final : public SegmentSource {
   // Anonymous while the share lasts, then mapped from a working file. Throws std::bad_alloc, and
   // Error(kStorage) when there is no room on disk or the file system cannot.
   SegmentMemory make(std::size_t bytes) override;
+  std::size_t scratch_bytes() const noexcept override;
 
   std::uint64_t limit() const noexcept { return limit_; }
   std::size_t anonymous() const noexcept { return anonymous_->load(); }

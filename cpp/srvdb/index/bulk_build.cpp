@@ -43,7 +43,7 @@ class Bulk {
         threads_(options.threads == 0 ? default_threads() : options.threads),
         interrupt_(options.interrupt),
         terms_(params.metric),
-        graph_(std::make_unique<Graph>(params)) {
+        graph_(std::make_unique<Graph>(params, options.source)) {
     terms_.make(codes, rows, threads_, interrupt_);
     pairs_.reserve(threads_);
     for (std::size_t i = 0; i < threads_; ++i) {

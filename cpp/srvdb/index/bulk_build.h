@@ -18,6 +18,7 @@
 #include "srvdb/base/interrupt.h"
 #include "srvdb/index/graph.h"
 #include "srvdb/index/rows.h"
+#include "srvdb/index/segment_memory.h"
 
 namespace srvdb {
 
@@ -27,6 +28,7 @@ inline constexpr std::size_t kBulkBytesPerRow = 850;
 struct BulkOptions {
   std::size_t threads = 1;  // 0: all
   Interrupt* interrupt = nullptr;
+  std::shared_ptr<SegmentSource> source = nullptr;  // of the links; null: plain memory
 };
 
 // True when building a graph over `rows` rows from nothing takes less time than linking those

@@ -55,6 +55,8 @@ class SegmentSource {
   virtual ~SegmentSource() = default;
   // Throws std::bad_alloc; Error(kStorage).
   virtual SegmentMemory make(std::size_t bytes) = 0;
+  // Bytes of other memory that whoever builds such a table may take for the time of it.
+  virtual std::size_t scratch_bytes() const noexcept { return static_cast<std::size_t>(-1); }
 };
 
 }  // namespace srvdb
