@@ -19,7 +19,8 @@ import numpy as np
 from benchmarks import datasets, recall
 from benchmarks.datasets import Rows, VectorSet
 from benchmarks.peers import srvdb_store
-from benchmarks.peers.graph import Srvdb, build_or_reuse
+from benchmarks.peers.registry import build_or_reuse
+from benchmarks.peers.srvdb_graph import Srvdb
 from benchmarks.report import Measure, Report, arguments, with_interval
 from benchmarks.timing import interleave, pinned, seconds
 

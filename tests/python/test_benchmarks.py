@@ -1,5 +1,6 @@
 """The benchmarks run on small made-up sets, and compute what they say. No figure is judged."""
 
+import importlib
 import json
 import mmap
 import os
@@ -246,3 +247,16 @@ def test_durability_runs(data_directory, tmp_path):
     record = run_measure("durability", data_directory, tmp_path, *small, *kills)
     assert len(record["measures"]) == 6
     assert "no --program" in record["skipped"][0]
+
+
+MEASURES = sorted(
+    file.stem for file in (ROOT / "benchmarks").glob("*.py") if file.stem != "__init__"
+)
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_every_measure_can_be_imported(name):
+    try:
+        importlib.import_module(f"benchmarks.{name}")
+    except ModuleNotFoundError as error:
+        pytest.skip(str(error))
