@@ -138,7 +138,7 @@ class Bulk {
     ids.assign(own.begin(), own.end());
     const Row self[] = {row};
     worker.near.clear();
-    if (sources.size() != 0) {
+    if (!sources.empty()) {
       worker.pairs.columns(codes_, sources);
       worker.pairs.rows(codes_, self);
       worker.pairs.measure();

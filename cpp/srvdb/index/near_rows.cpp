@@ -101,7 +101,7 @@ class Finder {
       : codes_(codes), pairs_(pairs), options_(options), lists_(lists), nearest_(pairs.size()) {}
 
   void run(std::span<const Row> ids, std::vector<Row>* pivots_of) {
-    constexpr std::size_t fan = kPivotsOfRow;
+    const std::size_t fan = kPivotsOfRow;
     if (pivots_of != nullptr) pivots_of->assign(ids.size() * fan, kNoRow);
     if (ids.size() <= kMaxPart) return compare(ids, 0);
     const std::vector<Row> pivots = choose_pivots(ids, fan, 0);
