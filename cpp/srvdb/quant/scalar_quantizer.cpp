@@ -152,7 +152,7 @@ void ScalarQuantizer::prepare_bytes(const float* query, CodeQuery& prepared) con
   prepared.bytes_zero_ = 0;
   prepared.bytes_reach_ = 0;
   for (std::size_t i = 0; i < dim_; ++i) {
-    const auto b = static_cast<std::int64_t>(prepared.narrow_[i]);
+    const std::int64_t b = int{prepared.narrow_[i]};  // a number, not a character
     if (metric_ == Metric::kL2) prepared.bytes_zero_ += b * b + 2 * kZeroCode * b;
     prepared.bytes_reach_ += 255 * std::abs(b);
   }
