@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <utility>
 
 namespace srvdb {
 
@@ -78,6 +79,118 @@ RowBitmap RowBitmap::changed(std::span<const Row> rows, bool member) const {
     if (chunk && chunk->count == 0) chunk.reset();
   }
   return out;
+}
+
+template <typename WordAt>
+RowBitmap::ChunkPointer RowBitmap::make_chunk(WordAt&& word_at) {
+  auto out = std::make_shared<Chunk>();
+  for (std::size_t w = 0; w < kWords; ++w) {
+    const std::uint64_t word = word_at(w);
+    out->words[w] = word;
+    out->count += static_cast<std::size_t>(std::popcount(word));
+  }
+  return out->count != 0 ? out : nullptr;
+}
+
+void RowBitmap::push_back(ChunkPointer chunk) {
+  if (chunk) count_ += chunk->count;
+  chunks_.push_back(std::move(chunk));
+}
+
+RowBitmap RowBitmap::from_words(std::span<const std::uint64_t> words) {
+  RowBitmap out;
+  for (std::size_t first = 0; first < words.size(); first += kWords) {
+    const auto part = words.subspan(first, std::min(kWords, words.size() - first));
+    const bool any = std::ranges::any_of(part, [](std::uint64_t word) { return word != 0; });
+    out.push_back(any ? make_chunk([&](std::size_t w) { return w < part.size() ? part[w] : 0; })
+                      : nullptr);
+  }
+  return out;
+}
+
+RowBitmap RowBitmap::operator&(const RowBitmap& other) const {
+  RowBitmap out;
+  for (std::size_t i = 0; i < std::min(chunks_.size(), other.chunks_.size()); ++i) {
+    const Chunk* const a = chunk(i);
+    const Chunk* const b = other.chunk(i);
+    if (a == nullptr || b == nullptr || a == b) {
+      out.push_back(a == nullptr ? nullptr : other.chunks_[i]);
+    } else {
+      out.push_back(make_chunk([=](std::size_t w) { return a->words[w] & b->words[w]; }));
+    }
+  }
+  return out;
+}
+
+RowBitmap RowBitmap::operator-(const RowBitmap& other) const {
+  RowBitmap out;
+  for (std::size_t i = 0; i < chunks_.size(); ++i) {
+    const Chunk* const a = chunk(i);
+    const Chunk* const b = other.chunk(i);
+    if (a == nullptr || b == nullptr) {
+      out.push_back(chunks_[i]);
+    } else {
+      out.push_back(make_chunk([=](std::size_t w) { return a->words[w] & ~b->words[w]; }));
+    }
+  }
+  return out;
+}
+
+RowBitmap RowBitmap::operator|(const RowBitmap& other) const {
+  RowBitmap out;
+  for (std::size_t i = 0; i < std::max(chunks_.size(), other.chunks_.size()); ++i) {
+    const Chunk* const a = chunk(i);
+    const Chunk* const b = other.chunk(i);
+    if (a == nullptr || b == nullptr || a == b) {
+      out.push_back(a != nullptr               ? chunks_[i]
+                    : i < other.chunks_.size() ? other.chunks_[i]
+                                               : nullptr);
+    } else {
+      out.push_back(make_chunk([=](std::size_t w) { return a->words[w] | b->words[w]; }));
+    }
+  }
+  return out;
+}
+
+RowBitmap RowBitmap::with_all_but(const RowBitmap& kept, Row rows) const {
+  RowBitmap out;
+  const std::size_t bound = (std::size_t{rows} + kChunkRows - 1) / kChunkRows;
+  for (std::size_t i = 0; i < std::max(chunks_.size(), bound); ++i) {
+    const Chunk* const own = chunk(i);
+    const Chunk* const spared = kept.chunk(i);
+    out.push_back(make_chunk([&](std::size_t w) {
+      const std::size_t first = (i * kWords + w) * 64;
+      std::uint64_t word = own != nullptr ? own->words[w] : 0;
+      if (first >= rows) return word;
+      std::uint64_t others = spared != nullptr ? ~spared->words[w] : ~std::uint64_t{0};
+      if (rows - first < 64) others &= (std::uint64_t{1} << (rows - first)) - 1;
+      return word | others;
+    }));
+  }
+  return out;
+}
+
+std::size_t RowBitmap::count_without(const RowBitmap& other) const noexcept {
+  std::size_t members = 0;
+  for (std::size_t i = 0; i < chunks_.size(); ++i) {
+    const Chunk* const a = chunk(i);
+    const Chunk* const b = other.chunk(i);
+    if (a == nullptr) continue;
+    if (b == nullptr) {
+      members += a->count;
+      continue;
+    }
+    for (std::size_t w = 0; w < kWords; ++w) {
+      members += static_cast<std::size_t>(std::popcount(a->words[w] & ~b->words[w]));
+    }
+  }
+  return members;
+}
+
+std::size_t RowBitmap::memory_bytes() const noexcept {
+  std::size_t bytes = chunks_.capacity() * sizeof(ChunkPointer);
+  for (const ChunkPointer& chunk : chunks_) bytes += chunk ? sizeof(Chunk) : 0;
+  return bytes;
 }
 
 }  // namespace srvdb

@@ -1,9 +1,10 @@
-// A set of rows that never changes: the retired ("dead") rows of a View.
+// A set of rows that never changes: the retired ("dead") rows of a View, the rows that match a
+// filter, the rows that a search leaves out.
 //
-// Chunks of 65,536 rows, 8 KiB each, shared between versions: with_rows() copies only the chunks
-// it changes, and a chunk without a member costs one null pointer, so a View with few dead rows is
-// cheap to make and to keep. Immutable after construction, hence safe to read from any thread;
-// copying a RowBitmap copies one pointer for each 65,536 rows.
+// Chunks of 65,536 rows, 8 KiB each, shared between versions: with_rows() and the set operations
+// copy only the chunks they change, and a chunk without a member costs one null pointer, so a View
+// with few dead rows is cheap to make and to keep. Immutable after construction, hence safe to read
+// from any thread; copying a RowBitmap copies one pointer for each 65,536 rows.
 #pragma once
 
 #include <array>
@@ -23,6 +24,8 @@ class RowBitmap {
   static constexpr std::size_t kChunkRows = std::size_t{1} << kChunkBits;
 
   RowBitmap() = default;  // the empty set
+  // The rows whose bits are set; row r is bit r % 64 of words[r / 64]. Throws std::bad_alloc.
+  static RowBitmap from_words(std::span<const std::uint64_t> words);
 
   bool test(Row row) const noexcept {
     const std::size_t chunk = row >> kChunkBits;
@@ -47,6 +50,19 @@ class RowBitmap {
   RowBitmap with_rows(std::span<const Row> rows) const;
   // This set without the given rows.
   RowBitmap without_rows(std::span<const Row> rows) const;
+  // The rows of this set that are in the other, too; that are not in it; those of either.
+  RowBitmap operator&(const RowBitmap& other) const;
+  RowBitmap operator-(const RowBitmap& other) const;
+  RowBitmap operator|(const RowBitmap& other) const;
+  // This set and every row below `rows` that is not among `kept`: what a search leaves out that is
+  // to find nothing but those.
+  RowBitmap with_all_but(const RowBitmap& kept, Row rows) const;
+  // (*this - other).count(), nothing made.
+  std::size_t count_without(const RowBitmap& other) const noexcept;
+  // That both are the same set made once: cheap, and false for some equal sets.
+  bool shares_all(const RowBitmap& other) const noexcept { return chunks_ == other.chunks_; }
+  // Memory of the chunks, those shared with others too.
+  std::size_t memory_bytes() const noexcept;
 
  private:
   static constexpr std::size_t kWords = kChunkRows / 64;
@@ -54,7 +70,16 @@ class RowBitmap {
     std::array<std::uint64_t, kWords> words{};
     std::size_t count = 0;
   };
+  using ChunkPointer = std::shared_ptr<const Chunk>;
+
   RowBitmap changed(std::span<const Row> rows, bool member) const;
+  const Chunk* chunk(std::size_t number) const noexcept {
+    return number < chunks_.size() ? chunks_[number].get() : nullptr;
+  }
+  // Makes the chunk of the words that word_at(0..) gives; null when it is empty.
+  template <typename WordAt>
+  static ChunkPointer make_chunk(WordAt&& word_at);
+  void push_back(ChunkPointer chunk);
 
   std::vector<std::shared_ptr<const Chunk>> chunks_;
   std::size_t count_ = 0;

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <iterator>
 #include <random>
 #include <set>
 
@@ -48,6 +50,74 @@ TEST(RowBitmap, AgreesWithASet) {
     ASSERT_EQ(bitmap.count(first, last), static_cast<std::size_t>(inside));
   }
   for (Row row = 0; row < 300'000; ++row) ASSERT_EQ(bitmap.test(row), rows.contains(row));
+}
+
+// A set with a chunk that is empty, one that is full, and one of each tenth row or so.
+RowBitmap random_set(std::mt19937& random, std::set<Row>& rows) {
+  rows.clear();
+  std::vector<std::uint64_t> words(5 * RowBitmap::kChunkRows / 64);
+  const auto add = [&](Row row) {
+    rows.insert(row);
+    words[row / 64] |= std::uint64_t{1} << (row % 64);
+  };
+  for (Row chunk = 0; chunk < 5; ++chunk) {
+    const auto kind = random() % 4;
+    for (Row i = 0; i < RowBitmap::kChunkRows; ++i) {
+      if (kind == 0 || (kind < 3 && random() % 10 != 0)) continue;
+      add(chunk * static_cast<Row>(RowBitmap::kChunkRows) + i);
+    }
+  }
+  return RowBitmap::from_words(words);
+}
+
+void expect_rows(const RowBitmap& bitmap, const std::vector<Row>& rows) {
+  EXPECT_EQ(bitmap.count(), rows.size());
+  EXPECT_EQ(bitmap.rows(), rows);
+}
+
+TEST(RowBitmap, SetOperationsAgreeWithSets) {
+  std::mt19937 random(7);
+  for (int round = 0; round < 8; ++round) {
+    std::set<Row> a_rows, b_rows;
+    const RowBitmap a = random_set(random, a_rows);
+    const RowBitmap b = random_set(random, b_rows);
+    std::vector<Row> both, either, first;
+    std::ranges::set_intersection(a_rows, b_rows, std::back_inserter(both));
+    std::ranges::set_union(a_rows, b_rows, std::back_inserter(either));
+    std::ranges::set_difference(a_rows, b_rows, std::back_inserter(first));
+    expect_rows(a & b, both);
+    expect_rows(a | b, either);
+    expect_rows(a - b, first);
+    EXPECT_EQ(a.count_without(b), first.size());
+    EXPECT_EQ(b.count_without(a), b_rows.size() - both.size());
+  }
+}
+
+TEST(RowBitmap, WithAllButLeavesJustTheKeptOnes) {
+  std::mt19937 random(11);
+  for (const Row rows : {Row{0}, Row{1}, Row{64}, Row{65'536}, Row{100'001}, Row{327'680}}) {
+    std::set<Row> own_rows, kept_rows;
+    const RowBitmap own = random_set(random, own_rows);
+    const RowBitmap kept = random_set(random, kept_rows);
+    const RowBitmap excluded = own.with_all_but(kept, rows);
+    std::vector<Row> expected;
+    for (Row row = 0; row < 330'000; ++row) {
+      if (own_rows.contains(row) || (row < rows && !kept_rows.contains(row))) {
+        expected.push_back(row);
+      }
+    }
+    expect_rows(excluded, expected);
+  }
+}
+
+TEST(RowBitmap, SharingIsSeen) {
+  const RowBitmap a = RowBitmap().with_rows(std::vector<Row>{1, 70'000});
+  const RowBitmap same = a;
+  EXPECT_TRUE(a.shares_all(same));
+  EXPECT_TRUE(RowBitmap().shares_all(RowBitmap()));
+  EXPECT_FALSE(a.shares_all(a.with_rows(std::vector<Row>{2})));
+  EXPECT_TRUE((a & same).shares_all(a));
+  EXPECT_GE(a.memory_bytes(), 2 * RowBitmap::kChunkRows / 8);
 }
 
 }  // namespace
