@@ -6,7 +6,7 @@ namespace srvdb {
 
 namespace {
 
-constexpr std::string_view kTrees = "bdilmstu";
+constexpr std::string_view kTrees = "bcdfilmstu";
 constexpr std::string_view kPositionPrefix = "position/";
 
 // Of two doubtful entries of one key: whether the second is the newer, as far as that can be told.

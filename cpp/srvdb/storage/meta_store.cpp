@@ -151,6 +151,8 @@ bool MetaStore::Impl::try_open_trees(unsigned txn_flags, unsigned tree_flags) {
   if (result == 0) result = mdb_dbi_open(txn, "upcoming", tree_flags, &due);
   if (result == 0) result = mdb_dbi_open(txn, "log", tree_flags | MDB_INTEGERKEY, &log);
   if (result == 0) result = mdb_dbi_open(txn, "state", tree_flags, &state);
+  if (result == 0) result = mdb_dbi_open(txn, "columns", tree_flags, &columns);
+  if (result == 0) result = mdb_dbi_open(txn, "fields", tree_flags | MDB_INTEGERKEY, &fields);
   if (result != 0) {
     mdb_txn_abort(txn);
     if (result == MDB_NOTFOUND && tree_flags == 0) return false;
@@ -310,6 +312,29 @@ std::optional<std::int64_t> MetaStore::Impl::expires_at(MDB_txn* txn, Row row) c
   const ByteSpan bytes = checked_bytes("ttl", key, *value, path);
   if (bytes.size() != 8) throw_bad_value("ttl", path);
   return load<std::int64_t>(bytes.data());
+}
+
+std::optional<ByteSpan> MetaStore::Impl::column(MDB_txn* txn, ColumnKey key) const {
+  ColumnKeyBytes bytes(key);
+  const auto value = get(txn, columns, bytes.val());
+  if (!value) return std::nullopt;
+  return checked_bytes("columns", bytes.val(), *value, path);
+}
+
+void MetaStore::Impl::for_each_field(
+    MDB_txn* txn, const std::function<void(std::uint32_t field, ByteSpan bytes)>& found) const {
+  each(txn, fields, nullptr, [&](const MDB_val& key, const MDB_val& value) {
+    if (key.mv_size != sizeof(std::uint32_t)) throw_bad_value("fields", path);
+    found(load<std::uint32_t>(key.mv_data), checked_bytes("fields", key, value, path));
+    return true;
+  });
+}
+
+std::optional<ByteSpan> MetaStore::Impl::column_state(MDB_txn* txn) const {
+  const MDB_val key = to_val(kColumnStateKey);
+  const auto value = get(txn, state, key);
+  if (!value) return std::nullopt;
+  return checked_bytes("state", key, *value, path);
 }
 
 // -- the store -----------------------------------------------------------------------------------

@@ -4,9 +4,10 @@
 // that is not what was written is Error(kCorruption) when it is first touched, by any call.
 //
 // Holds id -> row, row -> metadata text, row -> moment of expiry, chunks of the bits of gone and of
-// soft-deleted rows, the change log, and the state record that says up to where the log is applied
-// and how many rows are published: one transaction moves all of it at once. Every value carries a
-// CRC-32C over its tree, key and value; a wrong one is Error(kCorruption).
+// soft-deleted rows, columns of metadata, the change log, and the state record that says up to
+// where the log is applied and how many rows are published: one transaction moves all of it at
+// once. Every value carries a CRC-32C over its tree, key and value; a wrong one is
+// Error(kCorruption).
 //
 // Threads: update() from one thread at a time; readers from any thread. The map grows only while no
 // read transaction is open in the process: a growing writer waits for open ones and holds back new
@@ -60,6 +61,14 @@ std::optional<MetaState> decode_meta_state(ByteSpan bytes) noexcept;
 struct IdRow {
   std::string_view id;
   Row row = kNoRow;
+};
+
+// One block of a column: the values of one field of metadata in one chunk of rows. What its bytes
+// mean is the database layer's.
+struct ColumnKey {
+  std::uint32_t field = 0;
+  std::uint32_t chunk = 0;
+  bool operator==(const ColumnKey&) const = default;
 };
 
 // A row and the moment from which nobody sees it, in milliseconds since the epoch.
@@ -157,9 +166,18 @@ class MetaStore::ReadTxn {
   std::optional<std::int64_t> expires_at(Row row) const;
   // The `limit` rows that expire next after `after` (by time, then row), in this order.
   std::vector<DueRow> next_due(const DueRow& after, std::size_t limit) const;
-  // In row order.
-  void for_each_metadata(const std::function<void(Row row, std::string_view text)>& found) const;
+  // In row order; of rows in [first, end).
+  void for_each_metadata(const std::function<void(Row row, std::string_view text)>& found,
+                         Row first = 0, Row end = kNoRow) const;
   void for_each_expiry(const std::function<void(Row row, std::int64_t expires_at)>& found) const;
+  // A block of a column, or nothing. Points into the map.
+  std::optional<ByteSpan> column(ColumnKey key) const;
+  // Blocks in order of field, then chunk.
+  void for_each_column(const std::function<void(ColumnKey key, ByteSpan block)>& found) const;
+  // What is kept of each field that has a column, in order of its number.
+  void for_each_field(const std::function<void(std::uint32_t field, ByteSpan bytes)>& found) const;
+  // What is kept of the columns as a whole. Points into the map.
+  std::optional<ByteSpan> column_state() const;
   // Outside positions, in order of their source.
   void for_each_position(
       const std::function<void(std::string_view source, std::uint64_t position)>& found) const;
@@ -194,6 +212,14 @@ class MetaStore::WriteTxn {
   void put_chunk(RowSet set, std::uint32_t number, ByteSpan bits);  // kChunkBytes
   // Stores, replaces, or (with nothing) erases the row's moment of expiry; not before the epoch.
   void set_expiry(Row row, std::optional<std::int64_t> expires_at);
+  // What is there points into the map, until the transaction's next change.
+  std::optional<ByteSpan> column(ColumnKey key);
+  void put_column(ColumnKey key, ByteSpan block);
+  bool erase_column(ColumnKey key);
+  void put_field(std::uint32_t field, ByteSpan bytes);
+  void set_column_state(ByteSpan bytes);
+  // Erases all columns and fields; the state of the columns stays.
+  void clear_columns();
   // Fast for sequences that ascend.
   void put_log(Sequence sequence, ByteSpan bytes);
   // Removes the entries with a sequence below; how many there were.

@@ -15,6 +15,7 @@
 namespace srvdb {
 
 inline constexpr std::string_view kPositionPrefix = "position/";
+inline constexpr std::string_view kColumnStateKey = "columns";
 inline constexpr std::size_t kCrcBytes = 4;
 
 // LMDB's map is full. Thrown inside update() only, which grows the map and starts again.
@@ -70,6 +71,10 @@ struct MetaStore::Impl {
   std::optional<MDB_val> get(MDB_txn* txn, MDB_dbi tree, MDB_val key) const;
   std::optional<Row> find_id(MDB_txn* txn, std::string_view id) const;
   std::optional<std::int64_t> expires_at(MDB_txn* txn, Row row) const;
+  std::optional<ByteSpan> column(MDB_txn* txn, ColumnKey key) const;
+  void for_each_field(MDB_txn* txn,
+                      const std::function<void(std::uint32_t field, ByteSpan bytes)>& found) const;
+  std::optional<ByteSpan> column_state(MDB_txn* txn) const;
   // Calls found(key, value) for the entries of a tree in order, from `first` (a key or its
   // successor) or the beginning, until it returns false.
   template <typename Found>
@@ -78,7 +83,8 @@ struct MetaStore::Impl {
   const std::string path;
   std::unique_ptr<LmdbFile> file;
   MDB_env* env = nullptr;
-  MDB_dbi ids = 0, meta = 0, dead = 0, soft = 0, ttl = 0, due = 0, log = 0, state = 0;
+  MDB_dbi ids = 0, meta = 0, dead = 0, soft = 0, ttl = 0, due = 0, log = 0, state = 0, columns = 0,
+          fields = 0;
   bool abandoned = false;
 
   std::mutex mutex;              // guards what follows
@@ -112,6 +118,18 @@ struct DueKey {
       bytes[i] = static_cast<std::uint8_t>(static_cast<std::uint64_t>(expires_at) >> (56 - 8 * i));
     }
     for (int i = 0; i < 4; ++i) bytes[8 + i] = static_cast<std::uint8_t>(row >> (24 - 8 * i));
+  }
+  MDB_val val() noexcept { return {sizeof(bytes), bytes}; }
+};
+
+// Key of tree columns: sorts by field, then chunk, as bytes.
+struct ColumnKeyBytes {
+  std::uint8_t bytes[8];
+  explicit ColumnKeyBytes(ColumnKey key) noexcept {
+    for (int i = 0; i < 4; ++i) {
+      bytes[i] = static_cast<std::uint8_t>(key.field >> (24 - 8 * i));
+      bytes[4 + i] = static_cast<std::uint8_t>(key.chunk >> (24 - 8 * i));
+    }
   }
   MDB_val val() noexcept { return {sizeof(bytes), bytes}; }
 };

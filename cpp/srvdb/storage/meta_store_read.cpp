@@ -164,13 +164,45 @@ std::vector<DueRow> MetaStore::ReadTxn::next_due(const DueRow& after, std::size_
 }
 
 void MetaStore::ReadTxn::for_each_metadata(
-    const std::function<void(Row row, std::string_view text)>& found) const {
+    const std::function<void(Row row, std::string_view text)>& found, Row first, Row end) const {
   const Impl& store = *handle_->store;
-  store.each(handle_->txn, store.meta, nullptr, [&](const MDB_val& key, const MDB_val& value) {
+  const MDB_val from = key_val(first);
+  store.each(handle_->txn, store.meta, &from, [&](const MDB_val& key, const MDB_val& value) {
     if (key.mv_size != sizeof(Row)) throw_bad_value("meta", store.path);
-    found(load<Row>(key.mv_data), as_text(checked_bytes("meta", key, value, store.path)));
+    const auto row = load<Row>(key.mv_data);
+    if (row >= end) return false;
+    found(row, as_text(checked_bytes("meta", key, value, store.path)));
     return true;
   });
+}
+
+std::optional<ByteSpan> MetaStore::ReadTxn::column(ColumnKey key) const {
+  return handle_->store->column(handle_->txn, key);
+}
+
+void MetaStore::ReadTxn::for_each_column(
+    const std::function<void(ColumnKey key, ByteSpan block)>& found) const {
+  const Impl& store = *handle_->store;
+  store.each(handle_->txn, store.columns, nullptr, [&](const MDB_val& key, const MDB_val& value) {
+    if (key.mv_size != sizeof(ColumnKeyBytes)) throw_bad_value("columns", store.path);
+    const auto* const bytes = static_cast<const std::uint8_t*>(key.mv_data);
+    ColumnKey number;
+    for (int i = 0; i < 4; ++i) {
+      number.field = number.field << 8 | bytes[i];
+      number.chunk = number.chunk << 8 | bytes[4 + i];
+    }
+    found(number, checked_bytes("columns", key, value, store.path));
+    return true;
+  });
+}
+
+void MetaStore::ReadTxn::for_each_field(
+    const std::function<void(std::uint32_t field, ByteSpan bytes)>& found) const {
+  handle_->store->for_each_field(handle_->txn, found);
+}
+
+std::optional<ByteSpan> MetaStore::ReadTxn::column_state() const {
+  return handle_->store->column_state(handle_->txn);
 }
 
 void MetaStore::ReadTxn::for_each_expiry(

@@ -101,6 +101,36 @@ void MetaStore::WriteTxn::set_expiry(Row row, std::optional<std::int64_t> expire
   handle_.put_checked(store.due, "upcoming", DueKey(*expires_at, row).val(), {});
 }
 
+std::optional<ByteSpan> MetaStore::WriteTxn::column(ColumnKey key) {
+  return handle_.store.column(handle_.txn, key);
+}
+
+void MetaStore::WriteTxn::put_column(ColumnKey key, ByteSpan block) {
+  handle_.put_checked(handle_.store.columns, "columns", ColumnKeyBytes(key).val(), block);
+}
+
+bool MetaStore::WriteTxn::erase_column(ColumnKey key) {
+  ColumnKeyBytes bytes(key);
+  MDB_val val = bytes.val();
+  const int result = mdb_del(handle_.txn, handle_.store.columns, &val, nullptr);
+  if (result == MDB_NOTFOUND) return false;
+  handle_.check(result);
+  return true;
+}
+
+void MetaStore::WriteTxn::put_field(std::uint32_t field, ByteSpan bytes) {
+  handle_.put_checked(handle_.store.fields, "fields", key_val(field), bytes);
+}
+
+void MetaStore::WriteTxn::set_column_state(ByteSpan bytes) {
+  handle_.put_checked(handle_.store.state, "state", to_val(kColumnStateKey), bytes);
+}
+
+void MetaStore::WriteTxn::clear_columns() {
+  handle_.check(mdb_drop(handle_.txn, handle_.store.columns, 0));
+  handle_.check(mdb_drop(handle_.txn, handle_.store.fields, 0));
+}
+
 void MetaStore::WriteTxn::put_log(Sequence sequence, ByteSpan bytes) {
   const MetaStore::Impl& store = handle_.store;
   if (!handle_.last_log) {

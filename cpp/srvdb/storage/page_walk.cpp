@@ -44,7 +44,7 @@ constexpr std::size_t kMaxValueBytes = std::size_t{256} << 20;
 // Checksums that differ in few bits differ because one of them was changed, not what they cover.
 constexpr int kFewBits = 8;
 
-constexpr std::string_view kLetters = "imdbtuls";  // of all trees
+constexpr std::string_view kLetters = "imdbtulscf";  // of all trees
 
 std::uint32_t entry_crc(char tree, ByteSpan key, ByteSpan bytes) noexcept {
   return crc32c(bytes.data(), bytes.size(), crc32c(key.data(), key.size(), crc32c(&tree, 1)));

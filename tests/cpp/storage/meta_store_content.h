@@ -38,6 +38,10 @@ inline void put_rows(MetaStore::WriteTxn& txn, Row first, Row count, int version
   txn.put_chunk(RowSet::kGone, first / 100, bits);
   const std::string entry = "entry " + std::to_string(version);
   txn.put_log(first + 1, as_byte_span(entry));
+  const ColumnKey column{first % 7, first / 50};
+  txn.put_column(column, as_byte_span(entry + std::string(20 + first * 20, 'c')));
+  txn.put_field(column.field, as_byte_span(entry));
+  txn.set_column_state(as_byte_span(entry));
   MetaState state;
   state.applied_sequence = static_cast<Sequence>(version);
   state.published_rows = first + count;
@@ -68,6 +72,15 @@ inline StoreContent content_of(MetaStore& store) {
     out["log " + std::to_string(sequence)] = std::string(as_text(bytes));
     return true;
   });
+  txn.for_each_column([&](ColumnKey key, ByteSpan bytes) {
+    out["column " + std::to_string(key.field) + " " + std::to_string(key.chunk)] =
+        std::string(as_text(bytes));
+    EXPECT_TRUE(txn.column(key).has_value());
+  });
+  txn.for_each_field([&](std::uint32_t field, ByteSpan bytes) {
+    out["field " + std::to_string(field)] = std::string(as_text(bytes));
+  });
+  out["columns"] = std::string(as_text(txn.column_state().value_or(ByteSpan{})));
   for (const DueRow& due : txn.next_due({}, 1 << 20)) {
     out["due " + std::to_string(due.row)] = std::to_string(due.expires_at);
   }

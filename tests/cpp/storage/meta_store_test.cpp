@@ -151,6 +151,63 @@ TEST(MetaStore, TheChangeLogIsReadFromBothEndsAndTrimmedAtOne) {
   EXPECT_EQ(read(false, 0, 9), (std::vector<Sequence>{597, 598, 599, 600}));
 }
 
+TEST(MetaStore, ColumnsComeByFieldAndChunkAndAreClearedTogether) {
+  const TemporaryDirectory directory;
+  MetaStore store(directory / "metadata.db", creating());
+  const auto block = [](ColumnKey key) {
+    return numbered("field ", key.field).append(numbered(" chunk ", key.chunk));
+  };
+  const std::vector<ColumnKey> keys = {{0, 0}, {0, 1}, {0, 256}, {1, 0}, {300, 2}, {300, 70000}};
+  store.update([&](MetaStore::WriteTxn& txn) {
+    for (auto key = keys.rbegin(); key != keys.rend(); ++key) {
+      txn.put_column(*key, as_byte_span(block(*key)));
+    }
+    txn.put_column({1, 1}, as_byte_span(std::string(100'000, 'x')));  // larger than a page
+    EXPECT_TRUE(txn.erase_column({1, 1}));
+    EXPECT_FALSE(txn.erase_column({1, 1}));
+    EXPECT_EQ(as_text(txn.column({300, 2}).value_or(ByteSpan{})), block({300, 2}));
+    for (const std::uint32_t field : {300U, 0U, 1U}) {
+      txn.put_field(field, as_byte_span(numbered("path ", field)));
+    }
+    txn.set_column_state(as_byte_span("all of them"));
+  });
+  {
+    const MetaStore::ReadTxn txn = store.read();
+    std::vector<ColumnKey> found;
+    txn.for_each_column([&](ColumnKey key, ByteSpan bytes) {
+      EXPECT_EQ(as_text(bytes), block(key));
+      found.push_back(key);
+    });
+    EXPECT_EQ(found, keys);
+    EXPECT_FALSE(txn.column({1, 1}).has_value());
+    std::string fields;
+    txn.for_each_field([&](std::uint32_t field, ByteSpan bytes) {
+      fields.append(numbered("", field)).append(":").append(as_text(bytes)).append(" ");
+    });
+    EXPECT_EQ(fields, "0:path 0 1:path 1 300:path 300 ");
+    EXPECT_EQ(as_text(txn.column_state().value_or(ByteSpan{})), "all of them");
+    EXPECT_EQ(txn.state(), MetaState{});
+  }
+  store.update([&](MetaStore::WriteTxn& txn) { txn.clear_columns(); });
+  const MetaStore::ReadTxn txn = store.read();
+  EXPECT_FALSE(txn.column({0, 0}).has_value());
+  txn.for_each_column([&](ColumnKey, ByteSpan) { ADD_FAILURE(); });
+  txn.for_each_field([&](std::uint32_t, ByteSpan) { ADD_FAILURE(); });
+  EXPECT_TRUE(txn.column_state().has_value());
+}
+
+TEST(MetaStore, MetadataIsReadInPieces) {
+  const TemporaryDirectory directory;
+  MetaStore store(directory / "metadata.db", creating());
+  store.update([&](MetaStore::WriteTxn& txn) {
+    for (Row row = 0; row < 50; row += 3) txn.put_metadata(row, numbered("{\"n\":", row) + "}");
+  });
+  const MetaStore::ReadTxn txn = store.read();
+  std::vector<Row> rows;
+  txn.for_each_metadata([&](Row row, std::string_view) { rows.push_back(row); }, 7, 18);
+  EXPECT_EQ(rows, (std::vector<Row>{9, 12, 15}));
+}
+
 TEST(MetaStore, OpeningAnExistingStoreWritesNothing) {
   const TemporaryDirectory directory;
   const std::string path = directory / "metadata.db";
