@@ -31,8 +31,7 @@ std::shared_ptr<const Core::Frozen> Core::freeze() {
     if (view->sequence == applied_ && active_.empty()) return nullptr;
   }
   flush_buffer();
-  wal_->rotate();
-  const LogEnd log_end = end_of_log(true);
+  const WalPlace log_end = wal_->rotate();
   auto frozen = std::make_shared<Frozen>();
   frozen->upto = view->sequence;
   frozen->log_end = log_end;
@@ -97,7 +96,7 @@ void Core::write_frozen(const Frozen& frozen) {
     state.published_rows = frozen.rows;
     state.id_bytes = frozen.id_bytes;
     state.live_count = frozen.live;
-    state.log_segment = frozen.log_end.segment;
+    state.log_segment = frozen.log_end.first;
     state.log_bytes = frozen.log_end.bytes;
     txn.set_state(state);
   });

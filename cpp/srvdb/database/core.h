@@ -169,12 +169,6 @@ class Core final : public IndexHost {
     Row row = kNoRow;
     bool soft = false;
   };
-  // The last segment of the log, and its bytes; none: 0.
-  struct LogEnd {
-    Sequence segment = 0;
-    std::uint64_t bytes = 0;
-    bool operator==(const LogEnd&) const = default;
-  };
   // Pending changes on their way into the metadata store.
   struct Frozen {
     PendingChanges changes;
@@ -183,7 +177,7 @@ class Core final : public IndexHost {
     std::uint64_t id_bytes = 0;
     RowBitmap gone, soft;
     std::size_t live = 0;
-    LogEnd log_end;
+    WalPlace log_end;
   };
 
   // While one lives no batch is taken, none is in flight, and all that was published is in the
@@ -264,7 +258,7 @@ class Core final : public IndexHost {
   void check_stored(const OpenOptions& options) const;
   static RowBitmap load_rows(RowSet set, const MetaStore::ReadTxn& store, Row end,
                              const std::string& path);
-  LogEnd end_of_log(bool writing) const;
+  WalPlace end_of_log() const;
   void recover();
   std::string replay(const WalRecord& raw);
   std::string replay_rows(const DecodedRecord& record, std::span<const std::string_view> ids,
@@ -414,7 +408,7 @@ class Core final : public IndexHost {
   std::unique_ptr<DirectoryLock> lock_;
   // Changed under checkpoint_mutex_, write_mutex_ and state_mutex_ together: any of them guards it.
   std::shared_ptr<MetaStore> meta_;
-  LogEnd applied_log_;                  // of the store as it was opened
+  WalPlace applied_log_;                // of the store as it was opened
   std::optional<FileInfo> store_file_;  // metadata.db as it was opened; guarded as meta_
 
   std::mutex maintenance_mutex_;      // one snapshot, restore, backup or compaction at a time

@@ -32,16 +32,16 @@ void tell_cut(const std::string& path, const WalEnd& end) {
 
 }  // namespace
 
-// Unless this process writes it: nothing when the directory holds anything but segments.
-Core::LogEnd Core::end_of_log(bool writing) const {
+// The last segment on disk; nothing when the directory holds anything but segments.
+WalPlace Core::end_of_log() const {
   const std::string directory = path_ + "/wal";
-  LogEnd out;
+  WalPlace out;
   std::string last;
   for (const std::string& name : files_.list_dir(directory)) {
     const std::optional<Sequence> first = wal_segment_first(name);
-    if (!first && !writing) return {};
-    if (!first || *first < out.segment) continue;
-    out.segment = *first;
+    if (!first) return {};
+    if (*first < out.first) continue;
+    out.first = *first;
     last = name;
   }
   const auto info = last.empty() ? std::nullopt : files_.info(directory + "/" + last);
@@ -58,8 +58,8 @@ void Core::recover() {
     throw Error(ErrorCode::kCorruption, directory + " is missing");
   }
   if (!options_.read_only) settle_wal_tail(files_, directory);
-  const LogEnd end = end_of_log(false);
-  if (end.segment != 0 && end == applied_log_ && end.segment <= applied_) {
+  const WalPlace end = end_of_log();
+  if (end.first != 0 && end == applied_log_ && end.first <= applied_) {
     if (options_.read_only) return;
     wal_ = std::make_unique<WalWriter>(files_, directory, applied_ + 1, wal_options());
     wal_->mark_durable(applied_);

@@ -212,14 +212,25 @@ bool keeps_blocks([[maybe_unused]] int descriptor) noexcept {
 #endif
 }
 
+// Gives a file its blocks, so that writing it through memory cannot fail. 0, or an errno: ENOTSUP
+// where that cannot be promised.
+int reserve_blocks(int descriptor, std::size_t bytes) noexcept {
+  if (!keeps_blocks(descriptor)) return ENOTSUP;
+  return ::posix_fallocate(descriptor, off_t{0}, static_cast<off_t>(bytes));
+}
+
+// MAP_FAILED and errno when it cannot be mapped.
+void* map_writable(int descriptor, std::size_t bytes) noexcept {
+  return ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, off_t{0});
+}
+
 // Writes are copies into a mapping; all else is the file's.
 class SharedFile final : public File {
  public:
   // The file has that many bytes, and blocks for them.
   SharedFile(std::unique_ptr<PosixFile> file, std::size_t bytes)
       : File(file->path()), file_(std::move(file)), bytes_(bytes) {
-    const int protection = PROT_READ | PROT_WRITE;
-    at_ = ::mmap(nullptr, bytes, protection, MAP_SHARED, file_->descriptor(), off_t{0});
+    at_ = map_writable(file_->descriptor(), bytes);
     if (at_ == MAP_FAILED) throw_storage("cannot map", path(), errno);
 #ifdef MADV_DONTFORK
     ::madvise(at_, bytes, MADV_DONTFORK);
@@ -275,18 +286,12 @@ class PosixFileSystem final : public FileSystem {
 
   std::unique_ptr<File> open_shared(const std::string& path, std::size_t bytes) override {
     auto file = std::make_unique<PosixFile>(path, open_or_throw(path, O_RDWR | O_CREAT));
-    if (!keeps_blocks(file->descriptor())) {
-      file.reset();
-      remove(path);
-      return nullptr;
-    }
-    const int error = ::posix_fallocate(file->descriptor(), off_t{0}, static_cast<off_t>(bytes));
-    if (error != 0) {
-      file.reset();
-      remove(path);
-      throw_storage("cannot make room in", path, error);
-    }
-    return std::make_unique<SharedFile>(std::move(file), bytes);
+    const int error = reserve_blocks(file->descriptor(), bytes);
+    if (error == 0) return std::make_unique<SharedFile>(std::move(file), bytes);
+    file.reset();
+    remove(path);
+    if (error == ENOTSUP) return nullptr;
+    throw_storage("cannot make room in", path, error);
   }
 
   void* map_scratch(const std::string& directory, std::size_t bytes) override {
@@ -297,12 +302,9 @@ class PosixFileSystem final : public FileSystem {
     errno = ENOTSUP;
 #endif
     if (file.get() < 0) throw_storage("cannot make a working file in", directory, errno);
-    if (!keeps_blocks(file.get()))
-      throw_storage("cannot map working memory in", directory, ENOTSUP);
-    const int error = ::posix_fallocate(file.get(), off_t{0}, static_cast<off_t>(bytes));
+    const int error = reserve_blocks(file.get(), bytes);
     if (error != 0) throw_storage("cannot make room for working memory in", directory, error);
-    void* const at =
-        ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), off_t{0});
+    void* const at = map_writable(file.get(), bytes);
     if (at == MAP_FAILED) throw_storage("cannot map working memory in", directory, errno);
     return at;
   }

@@ -43,6 +43,13 @@ enum class WalBuffering : std::uint8_t {
   kProcess,  // kept in memory until flush(), sync() or a full buffer: lost with the process
 };
 
+// A segment by its first sequence (0: none), and the bytes it has.
+struct WalPlace {
+  Sequence first = 0;
+  std::uint64_t bytes = 0;
+  bool operator==(const WalPlace&) const = default;
+};
+
 struct WalOptions {
   WalBuffering buffering = WalBuffering::kNone;
   std::size_t buffer_bytes = 1u << 20;  // kProcess: flushed when it holds more
@@ -73,8 +80,8 @@ class WalWriter {
   void flush();
   // Returns when every record up to `upto` (at most last_sequence()) is on disk.
   void sync(Sequence upto);
-  // The next record starts a new segment. Nothing when the current one is empty.
-  void rotate();
+  // The next record starts a new segment; returns the last one until then.
+  WalPlace rotate();
   // Removes segments whose records are all <= upto, never the current one. Not synced: a segment
   // that comes back after a crash does no harm.
   void remove_through(Sequence upto);
@@ -119,11 +126,7 @@ class WalWriter {
   bool tail_begun_ = false;  // it continues the current segment from its end on
   std::shared_ptr<Segment> current_;
   std::deque<std::shared_ptr<Segment>> unsynced_;  // oldest first; the current one last
-  struct Old {
-    Sequence first = 0;
-    std::uint64_t bytes = 0;
-  };
-  std::deque<Old> old_;  // segments before the current one, oldest first
+  std::deque<WalPlace> old_;                       // segments before the current one, oldest first
   std::string poison_why_;
   int poison_errno_ = 0;
 

@@ -6,6 +6,7 @@
 
 #include "srvdb/base/crc32c.h"
 #include "srvdb/base/error.h"
+#include "srvdb/base/planted_bugs.h"
 #include "srvdb/storage/wal.h"
 
 namespace srvdb {
@@ -92,6 +93,12 @@ std::optional<WalRecordHeader> decode_wal_record_header(ByteSpan bytes, std::uin
                         zero == 0 && header.durable_upto < header.sequence && header.salt == salt;
   if (!possible) return {};
   return header;
+}
+
+bool wal_record_is_sound(ByteSpan record) noexcept {
+  const std::size_t covered = record.size() - 4;
+  return crc32c(record.data(), covered) == load<std::uint32_t>(record.data() + covered) ||
+         planted(Bug::kIgnoreRecordChecksum);
 }
 
 }  // namespace srvdb

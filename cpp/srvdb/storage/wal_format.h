@@ -42,5 +42,7 @@ std::optional<WalSegmentHeader> decode_wal_segment_header(ByteSpan bytes, const 
 void put_wal_record_header(std::string& out, const WalRecordHeader& header);
 // Nothing when its fields are impossible or the salt is another one. Says nothing about the CRC.
 std::optional<WalRecordHeader> decode_wal_record_header(ByteSpan bytes, std::uint64_t salt);
+// Whether the CRC at the end of a record (header, payload, CRC) is that of what is before it.
+bool wal_record_is_sound(ByteSpan record) noexcept;
 
 }  // namespace srvdb

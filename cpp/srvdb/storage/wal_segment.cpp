@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <functional>
 
-#include "srvdb/base/crc32c.h"
-#include "srvdb/base/planted_bugs.h"
 #include "srvdb/storage/wal.h"
 #include "srvdb/storage/wal_tail.h"
 
@@ -87,12 +85,7 @@ std::optional<WalRecordHeader> WalSegment::valid_record(std::uint64_t offset, st
   if (!header || header->length + kWalRecordOverheadBytes > size_ - offset) return std::nullopt;
   const ByteSpan whole = window(offset, header->length + kWalRecordOverheadBytes);
   if (whole.size() < header->length + kWalRecordOverheadBytes) return std::nullopt;
-  const std::size_t covered = whole.size() - 4;
-  if (crc32c(whole.data(), covered) != load<std::uint32_t>(whole.data() + covered) &&
-      !planted(Bug::kIgnoreRecordChecksum)) {
-    return std::nullopt;
-  }
-  return header;
+  return wal_record_is_sound(whole) ? header : std::nullopt;
 }
 
 ByteSpan WalSegment::payload(std::uint64_t offset, const WalRecordHeader& header) {

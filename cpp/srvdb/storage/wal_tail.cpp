@@ -47,23 +47,20 @@ std::size_t record_bytes(ByteSpan bytes, const WalTailHeader& tail) {
   if (!header || header->sequence < tail.next) return 0;  // what was there before
   const std::size_t total = header->length + kWalRecordOverheadBytes;
   if (total > bytes.size()) return 0;
-  return crc32c(bytes.data(), total - 4) == load<std::uint32_t>(bytes.data() + total - 4) ? total
-                                                                                          : 0;
+  return wal_record_is_sound(bytes.first(total)) ? total : 0;
 }
 
 // Bytes up to the end of the last valid record, damaged ones before it included: the reader of the
 // log has rules for these.
 std::size_t used_bytes(ByteSpan records, const WalTailHeader& tail) {
   std::size_t used = 0;
-  while (const std::size_t bytes = record_bytes(records.subspan(used), tail)) used += bytes;
-  for (std::size_t at = used; at + kWalRecordOverheadBytes <= records.size();) {
+  for (std::size_t at = 0; at + kWalRecordOverheadBytes <= records.size();) {
+    std::size_t bytes = 0;
     if (load<std::uint64_t>(records.data() + at + kWalSaltOffset) == tail.salt) {
-      if (const std::size_t bytes = record_bytes(records.subspan(at), tail)) {
-        used = at += bytes;
-        continue;
-      }
+      bytes = record_bytes(records.subspan(at), tail);
     }
-    ++at;
+    at += std::max<std::size_t>(bytes, 1);
+    if (bytes > 0) used = at;
   }
   return used;
 }

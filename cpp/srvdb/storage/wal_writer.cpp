@@ -296,14 +296,16 @@ void WalWriter::mark_durable(Sequence upto) noexcept {
   }
 }
 
-void WalWriter::rotate() {
+WalPlace WalWriter::rotate() {
   const std::lock_guard lock(mutex_);
   check_usable();
-  if (!current_) return;
-  flush_locked();
-  old_.push_back({current_->first, current_->end});
-  current_.reset();
-  bytes_.store(0, std::memory_order_relaxed);
+  if (current_) {
+    flush_locked();
+    old_.push_back({current_->first, current_->end});
+    current_.reset();
+    bytes_.store(0, std::memory_order_relaxed);
+  }
+  return old_.empty() ? WalPlace{} : old_.back();
 }
 
 void WalWriter::remove_through(Sequence upto) {
@@ -324,7 +326,7 @@ void WalWriter::remove_through(Sequence upto) {
 std::uint64_t WalWriter::live_bytes() const {
   const std::lock_guard lock(mutex_);
   std::uint64_t sum = segment_bytes();
-  for (const Old& segment : old_) sum += segment.bytes;
+  for (const WalPlace& segment : old_) sum += segment.bytes;
   return sum;
 }
 
