@@ -6,7 +6,7 @@ include(googletest)
 
 set(also_simd srvdb_distance) # kernels are held to the error margins that distance proves
 
-foreach(layer base simd distance quant index storage database)
+foreach(layer base simd distance quant index storage filter database)
   file(GLOB test_sources CONFIGURE_DEPENDS "tests/cpp/${layer}/*_test.cpp")
   file(GLOB helper_sources CONFIGURE_DEPENDS "tests/cpp/support/*.cpp")
   if(NOT test_sources)

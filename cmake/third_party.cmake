@@ -73,7 +73,7 @@ else()
 endif()
 srvdb_header_library(srvdb_robin_map ${robin_map_include})
 
-# ---- simdjson (Apache-2.0): JSON validation, one file of the database layer ----------------------
+# ---- simdjson (Apache-2.0): reading JSON, one file of the filter layer -------------------------
 
 srvdb_fetch_archive(
   pysimdjson_dir

@@ -12,7 +12,7 @@
 #include "hit.h"
 #include "json_writer.h"
 #include "srvdb/base/clock.h"
-#include "srvdb/database/json.h"
+#include "srvdb/filter/json.h"
 
 #ifndef SRVDB_VERSION  // the build sets it
 #define SRVDB_VERSION "0"
@@ -31,7 +31,7 @@ py::str dump_metadata(const py::dict& metadata, std::size_t item) {
 
 // What is wrong with metadata text, as the core would say; None when nothing is.
 std::optional<std::string> metadata_problem(const std::string& text) {
-  return srvdb::bindings::call_core([&] { return srvdb::json_object_problem(text); });
+  return srvdb::bindings::call_core([&] { return srvdb::filter::json_object_problem(text); });
 }
 
 std::atomic<std::int64_t> set_time_us = 0;

@@ -23,7 +23,8 @@ LAYERS = {
     "quant": ["distance"],
     "index": ["quant"],
     "storage": ["base"],
-    "database": ["index", "storage"],
+    "filter": ["base"],
+    "database": ["index", "storage", "filter"],
     "bindings": ["database"],
 }
 
@@ -34,7 +35,7 @@ HOMES = {
     r"lmdb\.h$": ("storage", 1),
     r"zstd(_errors)?\.h$": ("storage", 1),
     r"tsl/": ("database", 1),
-    r"simdjson\.h$": ("database", 1),
+    r"simdjson\.h$": ("filter", 1),
     r"pybind11/|Python\.h$|numpy/": ("bindings", None),
 }
 

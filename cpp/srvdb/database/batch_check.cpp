@@ -1,7 +1,7 @@
 #include "srvdb/database/batch_check.h"
 
 #include "srvdb/base/error.h"
-#include "srvdb/database/json.h"
+#include "srvdb/filter/json.h"
 #include "srvdb/database/pending.h"
 #include "srvdb/distance/metric.h"
 
@@ -41,7 +41,7 @@ void check_text(const std::string& prefix, std::string_view text, bool is_valid)
                                               " bytes as JSON, got " + std::to_string(text.size()));
   }
   if (is_valid || text.empty()) return;
-  if (const auto problem = json_object_problem(text)) {
+  if (const auto problem = filter::json_object_problem(text)) {
     throw Error(ErrorCode::kInvalidInput, prefix + "metadata " + *problem);
   }
 }

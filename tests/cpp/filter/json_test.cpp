@@ -1,8 +1,8 @@
-#include "srvdb/database/json.h"
+#include "srvdb/filter/json.h"
 
 #include <gtest/gtest.h>
 
-namespace srvdb {
+namespace srvdb::filter {
 namespace {
 
 TEST(JsonTest, TakesObjects) {
@@ -36,4 +36,4 @@ TEST(JsonTest, RefusesABottomlessText) {
 }
 
 }  // namespace
-}  // namespace srvdb
+}  // namespace srvdb::filter

@@ -1,0 +1,59 @@
+// Reads the text of a filter into an Expression. Behind Expression::parse.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "srvdb/filter/expression.h"
+#include "srvdb/filter/json_parser.h"
+
+namespace srvdb::filter {
+
+// One use: parse() once.
+class ExpressionParser {
+ public:
+  std::shared_ptr<const Expression> parse(std::string_view text);
+
+ private:
+  using Json = simdjson::dom::element;
+  using JsonObject = simdjson::dom::object;
+
+  // What is being read: the path to it inside the expression, for messages.
+  class Step;
+
+  Node condition(Json source);
+  Node combined(NodeKind kind, Json operand);
+  Node member(std::string_view key, Json operand);
+  Node field(const std::string& path, Json operand);
+  Node field_operator(const std::string& path, std::string_view name, Json operand);
+  Node id(Json operand);
+  Node id_operator(std::string_view name, Json operand);
+  template <typename ReadOperator>
+  Node operators(JsonObject source, ReadOperator&& read);
+
+  Node leaf(Leaf leaf);
+  Node negated(Node node);
+  void enter();
+  void count_node();
+  Value scalar(Json operand);
+  Value comparable(Json operand);
+  Value text(Json operand);
+  bool boolean(Json operand);
+  std::vector<Value> list(Json operand, bool of_strings);
+  void check_distinct_keys(JsonObject source);
+
+  [[noreturn]] void refuse(const std::string& problem) const;
+  [[noreturn]] void refuse_operand(const char* expected, Json operand) const;
+  [[noreturn]] void refuse_operator(std::string_view name, const char* known) const;
+
+  Expression expression_;
+  std::string at_;
+  std::size_t depth_ = 0;
+  std::size_t nodes_ = 0;
+  std::size_t operands_ = 0;
+  std::size_t regexes_ = 0;
+};
+
+}  // namespace srvdb::filter

@@ -1,0 +1,74 @@
+#include "srvdb/filter/leaf.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+namespace srvdb::filter {
+namespace {
+
+const std::string kBeginning(kCutBytes, 'm');
+
+// A string that dictionaries cut: 64 times m, then the tail.
+Value cut(const std::string& tail) {
+  return Value::cut_string(kBeginning, hash_text(kBeginning + tail));
+}
+
+// Also shows, by the strings that go, that a leaf keeps its own.
+Leaf leaf(Operator op, const std::vector<std::string>& operands) {
+  std::vector<Value> values;
+  for (const std::string& operand : operands) values.push_back(Value::string(operand));
+  return Leaf::on_field("a", op, values);
+}
+
+TEST(LeafTest, OperandsOutliveTheirSource) {
+  std::string source = "long enough to be on the heap, surely";
+  const Leaf one = Leaf::on_field("a", Operator::kEqual, {Value::string(source)});
+  const std::string copy = source;
+  source.assign(source.size(), 'x');
+  EXPECT_EQ(one.test(Value::string(copy)), Truth::kYes);
+}
+
+TEST(LeafTest, ACutStringIsMaybeTheOperandWithItsHash) {
+  for (const Operator op : {Operator::kEqual, Operator::kIn}) {
+    const Leaf one = leaf(op, {kBeginning + "tail"});
+    EXPECT_EQ(one.test(cut("tail")), Truth::kMaybe);
+    EXPECT_EQ(one.test(cut("tale")), Truth::kNo);
+    EXPECT_EQ(one.test(Value::string(kBeginning)), Truth::kNo);
+    EXPECT_EQ(one.test(Value::string(kBeginning + "tail")), Truth::kYes);
+    EXPECT_EQ(leaf(op, {kBeginning}).test(cut("tail")), Truth::kNo);
+  }
+}
+
+TEST(LeafTest, ACutStringComparesAsFarAsItsBeginningSays) {
+  const Leaf above = leaf(Operator::kGreater, {kBeginning + "m"});
+  EXPECT_EQ(above.test(cut("z")), Truth::kMaybe);
+  EXPECT_EQ(above.test(cut("a")), Truth::kMaybe);
+  EXPECT_EQ(leaf(Operator::kGreater, {"a"}).test(cut("x")), Truth::kYes);
+  EXPECT_EQ(leaf(Operator::kGreater, {"z"}).test(cut("x")), Truth::kNo);
+  EXPECT_EQ(leaf(Operator::kLess, {"mz"}).test(cut("x")), Truth::kYes);
+  // The operand is the beginning itself, or a part of it: what is longer is greater.
+  EXPECT_EQ(leaf(Operator::kGreaterEqual, {kBeginning}).test(cut("x")), Truth::kYes);
+  EXPECT_EQ(leaf(Operator::kLessEqual, {kBeginning}).test(cut("x")), Truth::kNo);
+  EXPECT_EQ(leaf(Operator::kLessEqual, {"mm"}).test(cut("x")), Truth::kNo);
+}
+
+TEST(LeafTest, ACutStringMayContainWhatItsBeginningDoesNot) {
+  EXPECT_EQ(leaf(Operator::kContains, {"mm"}).test(cut("x")), Truth::kYes);
+  EXPECT_EQ(leaf(Operator::kContains, {"mx"}).test(cut("x")), Truth::kMaybe);
+  const Leaf whole = leaf(Operator::kContains, {kBeginning + "x"});
+  EXPECT_EQ(whole.test(cut("x").with_element(true)), Truth::kMaybe);
+  EXPECT_EQ(whole.test(cut("y").with_element(true)), Truth::kNo);
+  EXPECT_EQ(leaf(Operator::kContains, {"mm"}).test(cut("x").with_element(true)), Truth::kNo);
+}
+
+TEST(LeafTest, EverythingThereExists) {
+  const Leaf exists = Leaf::on_field("a", Operator::kExists, {});
+  for (const Value& value : {Value(), Value::null(), Value::boolean(false), cut("x")}) {
+    EXPECT_EQ(exists.test(value), Truth::kYes);
+  }
+}
+
+}  // namespace
+}  // namespace srvdb::filter
