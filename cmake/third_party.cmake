@@ -1,7 +1,7 @@
 # The outside libraries of the core, as targets: srvdb_xsimd, srvdb_eigen, srvdb_robin_map,
-# srvdb_lmdb, srvdb_simdjson, srvdb_zstd. An installed package is taken where it serves (Eigen,
-# robin-map, a new enough xsimd); LMDB, simdjson and zstd are always compiled in from pinned
-# sources. Licences: NOTICE.
+# srvdb_lmdb, srvdb_simdjson, srvdb_re2, srvdb_zstd. An installed package is taken where it serves
+# (Eigen, robin-map, a new enough xsimd); LMDB, simdjson, RE2 and zstd are always compiled in from
+# pinned sources. Licences: NOTICE.
 #
 # -DSRVDB_FETCH_ALL=ON ignores what is installed.
 
@@ -86,6 +86,29 @@ set(simdjson_dir "${pysimdjson_dir}/pysimdjson-7.0.2/simdjson")
 add_library(srvdb_simdjson STATIC "${simdjson_dir}/simdjson.cpp")
 target_include_directories(srvdb_simdjson SYSTEM PUBLIC "${simdjson_dir}")
 target_compile_options(srvdb_simdjson PRIVATE -w)
+
+# ---- RE2 (BSD-3-Clause): regular expressions in filters, one file of the filter layer -----------
+# An RE2 that needs no Abseil, in the archive of a package that brings its sources along.
+
+srvdb_fetch_archive(
+  grpcio_dir
+  REQUIREMENT grpcio==1.48.2
+  ARCHIVE grpcio-1.48.2.tar.gz
+  SHA256 90e5da224c6b9b23658adf6f36de6f435ef7dbcc9c5c12330314d70d6f8de1f7
+  PATTERNS "*/third_party/re2/re2/*.h" "*/third_party/re2/re2/*.cc" "*/third_party/re2/util/*"
+)
+set(re2_dir "${grpcio_dir}/grpcio-1.48.2/third_party/re2")
+set(re2_sources util/rune.cc util/strutil.cc)
+foreach(part bitstate compile dfa filtered_re2 mimics_pcre nfa onepass parse perl_groups prefilter
+        prefilter_tree prog re2 regexp set simplify stringpiece tostring unicode_casefold
+        unicode_groups)
+  list(APPEND re2_sources "re2/${part}.cc")
+endforeach()
+list(TRANSFORM re2_sources PREPEND "${re2_dir}/")
+add_library(srvdb_re2 STATIC ${re2_sources})
+target_include_directories(srvdb_re2 SYSTEM PUBLIC "${re2_dir}")
+target_compile_options(srvdb_re2 PRIVATE -w)
+target_link_libraries(srvdb_re2 PUBLIC Threads::Threads)
 
 # ---- zstd (BSD-3-Clause): backups in one file, one file of the storage layer --------------------
 

@@ -36,6 +36,7 @@ HOMES = {
     r"zstd(_errors)?\.h$": ("storage", 1),
     r"tsl/": ("database", 1),
     r"simdjson\.h$": ("filter", 1),
+    r"re2/": ("filter", 1),
     r"pybind11/|Python\.h$|numpy/": ("bindings", None),
 }
 

@@ -13,22 +13,12 @@ namespace {
 using simdjson::dom::element;
 using simdjson::dom::element_type;
 
-constexpr std::size_t kShownBytes = 60;
-
-// The text, or its beginning up to whole code points, for a message.
-std::string shown(std::string_view text) {
-  if (text.size() <= kShownBytes) return std::string(text);
-  std::size_t end = kShownBytes;
-  while (end > 0 && (static_cast<unsigned>(text[end]) & 0xC0U) == 0x80U) --end;
-  return std::string(text.substr(0, end)) + "…";
-}
-
 // "a number (5)".
 std::string described(element operand) {
   std::string kind = json_kind(operand);
   switch (operand.type()) {
     case element_type::STRING:
-      return kind + " (\"" + shown(operand.get_string().value_unsafe()) + "\")";
+      return kind + " (\"" + shortened_text(operand.get_string().value_unsafe()) + "\")";
     case element_type::NULL_VALUE:
     case element_type::ARRAY:
     case element_type::OBJECT:
@@ -52,30 +42,11 @@ constexpr std::array<std::pair<std::string_view, Operator>, 4> kComparisons = {{
 
 }  // namespace
 
-// Lengthens the path while it lives.
-class ExpressionParser::Step {
- public:
-  Step(std::string& at, std::string_view name) : at_(at), size_(at.size()) {
-    if (size_ > 0) at_ += '.';
-    at_ += shown(name);
-  }
-  Step(std::string& at, std::size_t index) : at_(at), size_(at.size()) {
-    at_ += '[' + std::to_string(index) + ']';
-  }
-  ~Step() { at_.resize(size_); }
-  Step(const Step&) = delete;
-  Step& operator=(const Step&) = delete;
-
- private:
-  std::string& at_;
-  std::size_t size_;
-};
-
-// ---- refusals
-// ------------------------------------------------------------------------------------
+// ---- refusals -------------------------------------------------------------------------
 
 void ExpressionParser::refuse(const std::string& problem) const {
-  throw Error(ErrorCode::kFilter, (at_.empty() ? "filter" : at_) + ": " + problem);
+  throw Error(ErrorCode::kFilter,
+              (place_.text().empty() ? "filter" : place_.text()) + ": " + problem);
 }
 
 void ExpressionParser::refuse_operand(const char* expected, Json operand) const {
@@ -83,7 +54,7 @@ void ExpressionParser::refuse_operand(const char* expected, Json operand) const 
 }
 
 void ExpressionParser::refuse_operator(std::string_view name, const char* known) const {
-  refuse("unknown operator " + shown(name) + ", expected " + known);
+  refuse("unknown operator " + shortened_text(name) + ", expected " + known);
 }
 
 void ExpressionParser::enter() {
@@ -103,11 +74,55 @@ void ExpressionParser::check_distinct_keys(JsonObject source) {
   for (const auto member : source) keys.push_back(member.key);
   std::sort(keys.begin(), keys.end());
   const auto repeated = std::adjacent_find(keys.begin(), keys.end());
-  if (repeated != keys.end()) refuse("the key \"" + shown(*repeated) + "\" stands there twice");
+  if (repeated != keys.end())
+    refuse("the key \"" + shortened_text(*repeated) + "\" stands there twice");
 }
 
-// ---- operands
-// ------------------------------------------------------------------------------------
+// A number that fits neither 64 bits nor a double makes the whole text unreadable; this finds it
+// with the parser that reads as it goes.
+void ExpressionParser::refuse_text(std::string_view text, simdjson::error_code error) {
+  if (error == simdjson::BIGINT_ERROR || error == simdjson::NUMBER_ERROR) {
+    const simdjson::padded_string padded(text);
+    simdjson::ondemand::parser parser;
+    simdjson::ondemand::document document;
+    simdjson::ondemand::value root;
+    if (parser.iterate(padded).get(document) == simdjson::SUCCESS &&
+        document.get_value().get(root) == simdjson::SUCCESS) {
+      find_bad_number(root);
+    }
+  }
+  refuse(std::string("not valid JSON: ") + simdjson::error_message(error));
+}
+
+bool ExpressionParser::find_bad_number(simdjson::ondemand::value value) {
+  simdjson::ondemand::json_type type{};
+  if (value.type().get(type) != simdjson::SUCCESS) return false;
+  if (type == simdjson::ondemand::json_type::object) {
+    for (auto field : value.get_object()) {
+      std::string_view key;
+      simdjson::ondemand::value member;
+      if (field.unescaped_key().get(key) != simdjson::SUCCESS) return false;
+      const JsonPlace::Step step(place_, key);
+      if (field.value().get(member) != simdjson::SUCCESS || !find_bad_number(member)) return false;
+    }
+  } else if (type == simdjson::ondemand::json_type::array) {
+    std::size_t index = 0;
+    for (auto item : value.get_array()) {
+      const JsonPlace::Step step(place_, index++);
+      simdjson::ondemand::value element;
+      if (item.get(element) != simdjson::SUCCESS || !find_bad_number(element)) return false;
+    }
+  } else if (type == simdjson::ondemand::json_type::number) {
+    const std::string_view token = value.raw_json_token();
+    if (value.get_number().error() != simdjson::SUCCESS) {
+      refuse("expected an integer of 64 bits or a finite double, got " +
+             shortened_text(token.substr(0, token.find_last_not_of(" \t\r\n") + 1)));
+    }
+  }
+  return true;
+}
+
+// ---- operands -------------------------------------------------------------------------
 
 Value ExpressionParser::scalar(Json operand) {
   if (operand.is_array()) {
@@ -140,7 +155,7 @@ std::vector<Value> ExpressionParser::list(Json operand, bool of_strings) {
   std::vector<Value> values;
   const simdjson::dom::array items = operand.get_array().value_unsafe();
   for (const element item : items) {
-    const Step step(at_, values.size());
+    const JsonPlace::Step step(place_, values.size());
     if (++operands_ > kMaxOperands) {
       refuse("more than " + std::to_string(kMaxOperands) + " operands in one filter");
     }
@@ -149,8 +164,7 @@ std::vector<Value> ExpressionParser::list(Json operand, bool of_strings) {
   return values;
 }
 
-// ---- nodes
-// ---------------------------------------------------------------------------------------
+// ---- nodes ----------------------------------------------------------------------------
 
 Node ExpressionParser::leaf(Leaf leaf) {
   count_node();
@@ -187,7 +201,7 @@ Node ExpressionParser::condition(Json source) {
   check_distinct_keys(object);
   std::vector<Node> nodes;
   for (const auto member : object) {
-    const Step step(at_, member.key);
+    const JsonPlace::Step step(place_, member.key);
     nodes.push_back(this->member(member.key, member.value));
   }
   return all_of(std::move(nodes));
@@ -199,7 +213,7 @@ Node ExpressionParser::combined(NodeKind kind, Json operand) {
   std::vector<Node> nodes;
   const simdjson::dom::array items = operand.get_array().value_unsafe();
   for (const element item : items) {
-    const Step step(at_, nodes.size());
+    const JsonPlace::Step step(place_, nodes.size());
     nodes.push_back(condition(item));
   }
   --depth_;
@@ -237,7 +251,7 @@ Node ExpressionParser::operators(JsonObject source, ReadOperator&& read) {
   check_distinct_keys(source);
   std::vector<Node> nodes;
   for (const auto member : source) {
-    const Step step(at_, member.key);
+    const JsonPlace::Step step(place_, member.key);
     nodes.push_back(read(std::string_view(member.key), Json(member.value)));
   }
   if (nodes.empty()) refuse("expected at least one operator, got {}");
@@ -292,8 +306,9 @@ Node ExpressionParser::field_operator(const std::string& path, std::string_view 
     return node;
   }
   if (name.starts_with('$')) refuse_operator(name, kFieldOperators);
-  refuse("expected an operator, got the key \"" + shown(name) + "\" (a nested field is written \"" +
-         shown(path + "." + std::string(name)) + "\")");
+  refuse("expected an operator, got the key \"" + shortened_text(name) +
+         "\" (a nested field is written \"" + shortened_text(path + "." + std::string(name)) +
+         "\")");
 }
 
 Node ExpressionParser::id(Json operand) {
@@ -324,8 +339,7 @@ Node ExpressionParser::id_operator(std::string_view name, Json operand) {
   refuse_operator(name, kIdOperators);
 }
 
-// ---- the whole
-// -----------------------------------------------------------------------------------
+// ---- the whole ------------------------------------------------------------------------
 
 std::shared_ptr<const Expression> ExpressionParser::parse(std::string_view source) {
   if (source.size() > kMaxExpressionBytes) {
@@ -336,7 +350,7 @@ std::shared_ptr<const Expression> ExpressionParser::parse(std::string_view sourc
   element root;
   if (const auto error = parser.parse(source.empty() ? "{}" : source).get(root);
       error != simdjson::SUCCESS) {
-    refuse(std::string("not valid JSON: ") + simdjson::error_message(error));
+    refuse_text(source, error);
   }
   expression_.root_ = condition(root);
   expression_.bytes_ = sizeof(Expression) + source.size() + nodes_ * (sizeof(Node) + sizeof(Leaf)) +

@@ -8,6 +8,7 @@
 
 #include "srvdb/filter/expression.h"
 #include "srvdb/filter/json_parser.h"
+#include "srvdb/filter/json_place.h"
 
 namespace srvdb::filter {
 
@@ -19,9 +20,6 @@ class ExpressionParser {
  private:
   using Json = simdjson::dom::element;
   using JsonObject = simdjson::dom::object;
-
-  // What is being read: the path to it inside the expression, for messages.
-  class Step;
 
   Node condition(Json source);
   Node combined(NodeKind kind, Json operand);
@@ -47,9 +45,12 @@ class ExpressionParser {
   [[noreturn]] void refuse(const std::string& problem) const;
   [[noreturn]] void refuse_operand(const char* expected, Json operand) const;
   [[noreturn]] void refuse_operator(std::string_view name, const char* known) const;
+  [[noreturn]] void refuse_text(std::string_view text, simdjson::error_code error);
+  // False where the walk could not go on; throws at the number it looks for.
+  bool find_bad_number(simdjson::ondemand::value value);
 
   Expression expression_;
-  std::string at_;
+  JsonPlace place_;
   std::size_t depth_ = 0;
   std::size_t nodes_ = 0;
   std::size_t operands_ = 0;

@@ -95,7 +95,7 @@ Truth Leaf::test_contains(const Value& value) const noexcept {
   return value.cut() ? Truth::kMaybe : Truth::kNo;
 }
 
-Truth Leaf::test(const Value& value) const noexcept {
+Truth Leaf::test(const Value& value) const {
   switch (op_) {
     case Operator::kEqual:
     case Operator::kIn:

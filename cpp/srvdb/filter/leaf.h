@@ -63,7 +63,7 @@ class Leaf {
 
   // Of a leaf on a field: what one value at its path says. A value that is not cut never says
   // kMaybe.
-  Truth test(const Value& value) const noexcept;
+  Truth test(const Value& value) const;
   // Of a leaf on the id.
   bool test_id(std::string_view id) const noexcept;
 

@@ -218,6 +218,33 @@ TEST(ExpressionTest, RefusalsNameThePlaceWhatWasExpectedAndWhatCame) {
   EXPECT_TRUE(refusal("{").starts_with("filter: not valid JSON: "));
 }
 
+TEST(ExpressionTest, NumbersThatNoDocumentCanHoldAreRefusedWithTheirPlace) {
+  EXPECT_EQ(refusal(R"({"$and":[{"a":1},{"b.c":{"$in":[1, 18446744073709551616 ]}}]})"),
+            "$and[1].b.c.$in[1]: expected an integer of 64 bits or a finite double, got "
+            "18446744073709551616");
+  EXPECT_EQ(refusal(R"({"a":{"$gt":-9223372036854775809}})"),
+            "a.$gt: expected an integer of 64 bits or a finite double, got -9223372036854775809");
+  EXPECT_EQ(refusal(R"({"a":1e400})"),
+            "a: expected an integer of 64 bits or a finite double, got 1e400");
+  EXPECT_TRUE(refusal(R"({"a":NaN})").starts_with("filter: not valid JSON: "));
+  EXPECT_TRUE(refusal("{\"a\":" + std::string(5000, '[') + "1e400")
+                  .starts_with("filter: not valid JSON: "));
+}
+
+TEST(ExpressionTest, PatternsAreSearchedInStringsOnly) {
+  check({
+      {R"({"t":{"$regex":"^a.*z$"}})", R"({"t":"abcz"})", true},
+      {R"({"t":{"$regex":"b"}})", R"({"t":[1,"abc"]})", true},
+      {R"({"t":{"$regex":"1"}})", R"({"t":1})", false},
+      {R"({"t":{"$not":{"$regex":"1"}}})", R"({})", true},
+  });
+  EXPECT_EQ(refusal(R"({"t":{"$regex":1}})"), "t.$regex: expected a string, got a number (1)");
+  EXPECT_EQ(refusal(R"({"t":{"$regex":"(a"}})"),
+            "t.$regex: not a regular expression of RE2: missing ): (a");
+  EXPECT_EQ(refusal("{\"t\":{\"$regex\":\"" + std::string(1001, 'a') + "\"}}"),
+            "t.$regex: a pattern has at most 1000 bytes, got 1001");
+}
+
 TEST(ExpressionTest, UnknownOperatorsAreRefusedWithTheKnownOnes) {
   EXPECT_TRUE(refusal(R"({"$gt":1})").starts_with("$gt: unknown operator $gt, expected $and"));
   EXPECT_TRUE(
