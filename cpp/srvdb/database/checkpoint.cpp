@@ -52,18 +52,20 @@ std::shared_ptr<const Core::Frozen> Core::freeze() {
 // the transaction is being made.
 void Core::write_frozen(const Frozen& frozen) {
   if (row_files_) row_files_->start_sync();
-  const std::vector<std::pair<std::string_view, Row>> sorted = frozen.changes.sorted();
-  std::vector<IdRow> ids;
-  ids.reserve(sorted.size());
-  for (const auto& [id, row] : sorted) {
-    if (row != kNoRow) ids.push_back({id, row});
-  }
   const PendingChanges& changes = frozen.changes;
+  LargeVector<IdRow> ids;
+  std::vector<std::string_view> removed;
+  ids.reserve(changes.size());
+  for (const auto& [id, row] : changes.sorted()) {
+    if (row != kNoRow) {
+      ids.push_back({id, row});
+    } else {
+      removed.push_back(id);
+    }
+  }
   meta_->update([&](MetaStore::WriteTxn& txn) {
     txn.put_ids(ids);
-    for (const auto& [id, row] : sorted) {
-      if (row == kNoRow) txn.erase_id(id);
-    }
+    for (const std::string_view id : removed) txn.erase_id(id);
     for (const auto& [row, text] : changes.metadata_by_row()) {
       if (!frozen.gone.test(row)) txn.put_metadata(row, text);
     }

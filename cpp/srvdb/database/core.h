@@ -352,7 +352,7 @@ class Core final : public IndexHost {
   std::shared_ptr<const Frozen> freeze();
   void write_frozen(const Frozen& frozen);
   bool background_checkpoint();
-  bool pending_is_full() const;
+  bool pending_is_full(std::size_t sides) const;
 
   // core_tuning.cpp
   SearchOptions tuned(const View& view, SearchOptions options);

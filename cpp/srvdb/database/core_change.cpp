@@ -238,7 +238,7 @@ void Core::publish(const Change& change) {
   if (change.new_rows > 0 && change.first_row < row_files_->rows()) {
     index_job_->wake();  // only now may they be linked
   }
-  if (pending_is_full()) {
+  if (pending_is_full(1)) {
     checkpoint_job_->wake();
   } else if (first_pending && options_.background) {
     checkpoint_job_->wake_after(kCheckpointIdle);

@@ -118,9 +118,9 @@ std::vector<Record> Core::scroll(std::string_view after, std::size_t limit, bool
   expire_due();
   const std::shared_lock state(state_mutex_);
   const std::shared_ptr<const View> view = this->view();
-  std::vector<std::pair<std::string_view, Row>> pending;
+  LargeVector<std::pair<std::string_view, Row>> pending;
   if (frozen_) pending = frozen_->changes.sorted_after(after);
-  const std::vector<std::pair<std::string_view, Row>> newest = active_.sorted_after(after);
+  const LargeVector<std::pair<std::string_view, Row>> newest = active_.sorted_after(after);
   pending.insert(pending.begin(), newest.begin(), newest.end());  // stable: the newer comes first
   std::stable_sort(pending.begin(), pending.end(),
                    [](const auto& a, const auto& b) { return a.first < b.first; });

@@ -409,22 +409,24 @@ void Core::sync_rows() {
   }
 }
 
-bool Core::pending_is_full() const {
+// Whether so much waits that `sides` of this size are full.
+bool Core::pending_is_full(std::size_t sides) const {
   const std::shared_lock state(state_mutex_);
-  return active_.size() >= memory_->pending_ids(kPendingIds) ||
-         active_.memory_bytes() >= memory_->pending_bytes(kPendingBytes) ||
-         wal_->segment_bytes() >= kCheckpointLogBytes;
+  return active_.size() >= sides * memory_->pending_ids(kPendingIds) ||
+         active_.memory_bytes() >= sides * memory_->pending_bytes(kPendingBytes) ||
+         wal_->segment_bytes() >= sides * kCheckpointLogBytes;
 }
 
-// The write lock, once there is room: when one side waits to be written out and the other is full
-// as well, the writer waits for the checkpoint, so that memory stays bounded. A checkpoint that
+// The write lock, once there is room: when one side is being written out and the other is full as
+// well, or twice as full as it may be before a checkpoint has begun, the writer waits for it, so
+// that memory stays bounded. A checkpoint that
 // failed is tried again here, so that the caller learns why. Ids that somebody else is changing at
 // the moment are waited for: from then on look-ups tell what they are.
 std::unique_lock<std::mutex> Core::writer_turn(std::span<const std::string_view> ids) {
   std::unique_lock lock(write_mutex_);
   for (;;) {
     check_writable();
-    const bool full = frozen_ && pending_is_full();
+    const bool full = pending_is_full(frozen_ ? 1 : 2);
     if (!held_ && !freezing_ && !full && !is_in_flight(ids)) return lock;
     if (full && checkpoint_failed_) {
       lock.unlock();

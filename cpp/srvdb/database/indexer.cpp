@@ -5,6 +5,7 @@
 
 #include "srvdb/base/error.h"
 #include "srvdb/base/events.h"
+#include "srvdb/base/large_memory.h"
 #include "srvdb/base/scheduler.h"
 #include "srvdb/index/code_bounds.h"
 #include "srvdb/index/graph_file.h"
@@ -224,8 +225,8 @@ void Indexer::encode(const View& view, Row last, std::size_t threads, Interrupt*
   const Row first = coded_;
   const std::size_t stride = quantizer_->stride();
   const std::size_t n = last - first;
-  AlignedBuffer<std::uint8_t> codes(n * stride);
-  std::vector<RowFix> fixes(n);
+  LargeVector<std::uint8_t> codes(n * stride);
+  LargeVector<RowFix> fixes(n);
   const std::size_t blocks = (n + kEncodeBlock - 1) / kEncodeBlock;
   parallel_for(blocks, 1, threads, interrupt, [&](std::size_t block, std::size_t) {
     const Row from = first + static_cast<Row>(block) * kEncodeBlock;

@@ -25,10 +25,9 @@ std::uint64_t id_prefix(std::string_view id) noexcept {
 std::string_view TextArena::copy(std::string_view text) {
   if (text.empty()) return {};
   if (text.size() > kBlockBytes / 4) {  // a block of its own; the current one stays in use
-    blocks_.push_back(std::make_unique_for_overwrite<char[]>(text.size()));
+    blocks_.emplace_back(text.begin(), text.end());
     bytes_ += text.size();
-    std::memcpy(blocks_.back().get(), text.data(), text.size());
-    return {blocks_.back().get(), text.size()};
+    return {blocks_.back().data(), text.size()};
   }
   make_room(text.size());
   std::memcpy(at_, text.data(), text.size());
@@ -40,9 +39,9 @@ std::string_view TextArena::copy(std::string_view text) {
 
 void TextArena::make_room(std::size_t bytes) {
   if (bytes <= left_) return;
-  blocks_.push_back(std::make_unique_for_overwrite<char[]>(kBlockBytes));
+  blocks_.emplace_back(kBlockBytes);
   bytes_ += kBlockBytes;
-  at_ = blocks_.back().get();
+  at_ = blocks_.back().data();
   left_ = kBlockBytes;
 }
 
@@ -102,14 +101,14 @@ std::size_t PendingChanges::memory_bytes() const noexcept {
          arena_.bytes();
 }
 
-std::vector<std::pair<std::string_view, Row>> PendingChanges::sorted() const {
+LargeVector<std::pair<std::string_view, Row>> PendingChanges::sorted() const {
   return sorted_after({});
 }
 
-std::vector<std::pair<std::string_view, Row>> PendingChanges::sorted_after(
+LargeVector<std::pair<std::string_view, Row>> PendingChanges::sorted_after(
     std::string_view after) const {
-  std::vector<std::string_view> ids;
-  std::vector<Row> rows;
+  LargeVector<std::string_view> ids;
+  LargeVector<Row> rows;
   ids.reserve(ids_.size());
   rows.reserve(ids_.size());
   for (const auto& [id, row] : ids_) {
@@ -117,7 +116,7 @@ std::vector<std::pair<std::string_view, Row>> PendingChanges::sorted_after(
     ids.push_back(id);
     rows.push_back(row);
   }
-  std::vector<std::pair<std::string_view, Row>> out;
+  LargeVector<std::pair<std::string_view, Row>> out;
   out.reserve(ids.size());
   for (const std::uint32_t i : sort_ids(ids.size(), ids.data())) {
     out.emplace_back(ids[i], rows[i]);
@@ -129,7 +128,7 @@ std::vector<std::uint32_t> sort_ids(std::size_t count, const std::string_view* i
   std::vector<std::uint32_t> order(count);
   for (std::uint32_t i = 0; i < count; ++i) order[i] = i;
   if (std::is_sorted(ids, ids + count)) return order;
-  std::vector<IdKey> keys(count);
+  LargeVector<IdKey> keys(count);
   for (std::uint32_t i = 0; i < count; ++i) keys[i] = {id_prefix(ids[i]), i};
   std::sort(keys.begin(), keys.end(), [ids](const IdKey& a, const IdKey& b) {
     if (a.prefix != b.prefix) return a.prefix < b.prefix;

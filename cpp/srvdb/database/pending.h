@@ -23,6 +23,7 @@
 #include <utility>
 #include <vector>
 
+#include "srvdb/base/large_memory.h"
 #include "srvdb/base/types.h"
 
 namespace srvdb {
@@ -37,7 +38,7 @@ class TextArena {
 
  private:
   static constexpr std::size_t kBlockBytes = 256u << 10;
-  std::vector<std::unique_ptr<char[]>> blocks_;
+  std::vector<LargeVector<char>> blocks_;
   char* at_ = nullptr;
   std::size_t left_ = 0;
   std::size_t bytes_ = 0;  // held in all, unused ends of blocks included
@@ -77,10 +78,10 @@ class PendingChanges {
   std::size_t memory_bytes() const noexcept;
 
   // Every id with its row, in byte order of the ids.
-  std::vector<std::pair<std::string_view, Row>> sorted() const;
+  LargeVector<std::pair<std::string_view, Row>> sorted() const;
   // As sorted(), only ids greater than `after`.
-  std::vector<std::pair<std::string_view, Row>> sorted_after(std::string_view after) const;
-  const std::vector<std::pair<Row, std::string_view>>& metadata_by_row() const { return metadata_; }
+  LargeVector<std::pair<std::string_view, Row>> sorted_after(std::string_view after) const;
+  const LargeVector<std::pair<Row, std::string_view>>& metadata_by_row() const { return metadata_; }
   const std::vector<Row>& retired() const { return retired_; }
   const std::vector<Row>& soft_touched() const { return soft_touched_; }
   // Of rows that were there before, in no order.
@@ -99,10 +100,10 @@ class PendingChanges {
     }
   };
   using Map = tsl::robin_map<std::string_view, Row, Hash, std::equal_to<std::string_view>,
-                             std::allocator<std::pair<std::string_view, Row>>, true>;
+                             LargeAllocator<std::pair<std::string_view, Row>>, true>;
   static constexpr float kMaxLoad = 0.8F;  // two sides of 128k ids are a good part of the memory
   Map ids_;
-  std::vector<std::pair<Row, std::string_view>> metadata_;
+  LargeVector<std::pair<Row, std::string_view>> metadata_;
   std::unordered_map<Row, std::string_view> edits_;
   std::unordered_map<Row, std::int64_t> expiry_;
   std::vector<Row> retired_;
