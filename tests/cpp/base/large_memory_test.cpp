@@ -1,0 +1,49 @@
+#include "srvdb/base/large_memory.h"
+
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <limits>
+#include <numeric>
+
+namespace srvdb {
+namespace {
+
+// Whether anything is mapped on the page that an address lies on.
+bool is_mapped(std::uintptr_t address) {
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  void* const start = reinterpret_cast<void*>(address / page * page);
+  return ::msync(start, page, MS_ASYNC) == 0 || errno != ENOMEM;
+}
+
+TEST(LargeMemory, GivesLargeBlocksBackToTheSystem) {
+  std::uintptr_t first = 0;
+  {
+    LargeVector<char> large(std::size_t{8} << 20, 'x');
+    first = reinterpret_cast<std::uintptr_t>(large.data());
+    EXPECT_TRUE(is_mapped(first));
+  }
+  EXPECT_FALSE(is_mapped(first));
+}
+
+TEST(LargeMemory, KeepsItsContentsAcrossTheBorderOfLargeBlocks) {
+  LargeVector<std::uint32_t> values;
+  for (std::uint32_t i = 0; i < 3 * kLargeBytes / sizeof(i); ++i) values.push_back(i);
+  const std::uint64_t sum = std::accumulate(values.begin(), values.end(), std::uint64_t{0});
+  EXPECT_EQ(sum, std::uint64_t{values.size()} * (values.size() - 1) / 2);
+  values.resize(3);
+  values.shrink_to_fit();
+  EXPECT_EQ(values, (LargeVector<std::uint32_t>{0, 1, 2}));
+}
+
+TEST(LargeMemory, RefusesSizesThatOverflow) {
+  LargeAllocator<std::uint64_t> allocator;
+  EXPECT_THROW(static_cast<void>(allocator.allocate(std::numeric_limits<std::size_t>::max() / 4)),
+               std::bad_alloc);
+}
+
+}  // namespace
+}  // namespace srvdb
