@@ -14,7 +14,6 @@ from benchmarks.peers.graph import (
     Searcher,
     Shape,
     unit_rows,
-    without_inner_product,
 )
 
 KINDS = ("flat", "sq8", "refine")
@@ -26,6 +25,7 @@ class Faiss(GraphIndex):
     name = "faiss"
     module = "faiss"
     packages = ("faiss-cpu",)
+    takes_inner_product = False
 
     def __init__(
         self, kind: str = "flat", m: int = 32, ef_construction: int = 200, factor: int = 2
@@ -42,9 +42,6 @@ class Faiss(GraphIndex):
 
     def options(self) -> dict[str, Any]:
         return {"factor": self.factor} if self.kind == "refine" else {}
-
-    def refuses(self, shape: Shape) -> str | None:
-        return without_inner_product(self.name, shape)
 
     def _empty(self, data: VectorSet) -> Any:
         import faiss

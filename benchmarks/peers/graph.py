@@ -50,6 +50,7 @@ class GraphIndex(ABC):
     module: ClassVar[str]  # what to import
     packages: ClassVar[tuple[str, ...]]  # distributions whose versions a result depends on
     efforts: ClassVar[Sequence[int]] = EFFORTS  # search efforts to sweep, ascending
+    takes_inner_product: ClassVar[bool] = True  # else it is measured with L2 and cosine alone
 
     def __init__(self) -> None:
         self.names: list[str] = []  # the user's id of each row; set before the first search
@@ -65,6 +66,8 @@ class GraphIndex(ABC):
 
     def refuses(self, shape: Shape) -> str | None:
         """Why this library cannot take such rows; None when it can."""
+        if shape.metric == "ip" and not self.takes_inner_product:
+            return f"{self.name} is not measured with inner product"
         return None
 
     @abstractmethod
@@ -130,8 +133,3 @@ def unit_rows(data: VectorSet) -> Floats:
         return data.base
     sizes = np.linalg.norm(data.base, axis=1, keepdims=True)
     return np.ascontiguousarray(data.base / np.where(sizes > 0, sizes, 1), dtype=np.float32)
-
-
-def without_inner_product(name: str, shape: Shape) -> str | None:
-    """The refusal of a library that is measured with L2 and cosine alone."""
-    return f"{name} is not measured with inner product" if shape.metric == "ip" else None

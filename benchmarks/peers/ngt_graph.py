@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.datasets import VectorSet
-from benchmarks.peers.graph import GraphIndex, Queries, Searcher, Shape, without_inner_product
+from benchmarks.peers.graph import GraphIndex, Queries, Searcher, Shape
 
 DISTANCES = {"l2": "L2", "cosine": "Normalized Cosine"}
 
@@ -18,6 +18,7 @@ class Ngt(GraphIndex):
     name = "ngt"
     module = "ngtpy"
     packages = ("ngt",)
+    takes_inner_product = False
     efforts = (5, 10, 20, 30, 40, 60, 80, 100, 130, 160, 200, 250, 300, 400, 500)
 
     def __init__(self, edges: int = 20, search_edges: int = 60) -> None:
@@ -27,9 +28,6 @@ class Ngt(GraphIndex):
 
     def parameters(self) -> dict[str, Any]:
         return {"edges": self.edges, "search_edges": self.search_edges}
-
-    def refuses(self, shape: Shape) -> str | None:
-        return without_inner_product(self.name, shape)
 
     def build(self, data: VectorSet, path: Path, threads: int) -> float:
         import ngtpy

@@ -14,7 +14,6 @@ from benchmarks.peers.graph import (
     Searcher,
     Shape,
     unit_rows,
-    without_inner_product,
 )
 
 
@@ -24,6 +23,7 @@ class Rabitq(GraphIndex):
     name = "rabitqlib"
     module = "rabitqlib"
     packages = ("rabitqlib",)
+    takes_inner_product = False
 
     def __init__(self, degree: int = 32, ef_construction: int = 400, bits: int = 0) -> None:
         super().__init__()
@@ -36,9 +36,6 @@ class Rabitq(GraphIndex):
             "ef_construction": self.ef_construction,
             "bits": self.bits,
         }
-
-    def refuses(self, shape: Shape) -> str | None:
-        return without_inner_product(self.name, shape)
 
     def build(self, data: VectorSet, path: Path, threads: int) -> float:
         import rabitqlib

@@ -16,7 +16,6 @@ from benchmarks.peers.graph import (
     Searcher,
     Shape,
     unit_rows,
-    without_inner_product,
 )
 
 STORAGES = ("auto", "f16", "u8", "lvq8", "lvq4x8")
@@ -28,6 +27,7 @@ class Svs(GraphIndex):
     name = "svs"
     module = "svs"
     packages = ("scalable-vs",)
+    takes_inner_product = False
 
     def __init__(
         self, storage: str = "auto", degree: int = 64, window: int = 128, alpha: float = 1.2
@@ -52,7 +52,7 @@ class Svs(GraphIndex):
             return "the rows are not bytes"
         if self.storage.startswith("lvq") and shape.bytes_only:
             return "the rows are bytes already"
-        return without_inner_product(self.name, shape)
+        return super().refuses(shape)
 
     def _stored_as(self, shape: Shape) -> str:
         if self.storage == "auto":

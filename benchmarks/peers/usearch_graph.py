@@ -32,7 +32,7 @@ class Usearch(GraphIndex):
     def refuses(self, shape: Shape) -> str | None:
         if self.dtype == "i8" and shape.metric != "cosine":
             return "usearch's 8-bit codes are for rows of length 1"
-        return None
+        return super().refuses(shape)
 
     def _empty(self, shape: Shape) -> Any:
         from usearch.index import Index

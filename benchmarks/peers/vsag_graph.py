@@ -16,7 +16,6 @@ from benchmarks.peers.graph import (
     Searcher,
     Shape,
     unit_rows,
-    without_inner_product,
 )
 
 
@@ -26,6 +25,7 @@ class Vsag(GraphIndex):
     name = "vsag"
     module = "pyvsag"
     packages = ("pyvsag",)
+    takes_inner_product = False
 
     def __init__(
         self, degree: int = 32, ef_construction: int = 400, quantize: str = "sq8_uniform"
@@ -40,9 +40,6 @@ class Vsag(GraphIndex):
             "ef_construction": self.ef_construction,
             "quantize": self.quantize,
         }
-
-    def refuses(self, shape: Shape) -> str | None:
-        return without_inner_product(self.name, shape)
 
     def _empty(self, dim: int, threads: int) -> Any:
         import pyvsag

@@ -15,7 +15,6 @@ from benchmarks.peers.graph import (
     Searcher,
     Shape,
     unit_rows,
-    without_inner_product,
 )
 from benchmarks.peers.stores import ZVEC_BATCH, zvec_start
 
@@ -34,6 +33,7 @@ class Zvec(GraphIndex):
     name = "zvec"
     module = "zvec"
     packages = ("zvec",)
+    takes_inner_product = False
 
     def __init__(
         self,
@@ -52,9 +52,6 @@ class Zvec(GraphIndex):
 
     def options(self) -> dict[str, Any]:
         return {"refine": self.refine, "ids": "list"}
-
-    def refuses(self, shape: Shape) -> str | None:
-        return without_inner_product(self.name, shape)
 
     def build(self, data: VectorSet, path: Path, threads: int) -> float:
         import zvec
