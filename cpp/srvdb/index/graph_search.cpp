@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 
+#include "srvdb/index/filtered_walk.h"
 #include "srvdb/index/flat.h"
 #include "srvdb/index/search_plan.h"
 #include "srvdb/index/walk.h"
@@ -70,17 +71,20 @@ __attribute__((noinline)) WalkScratch& thread_scratch() {
   return scratch;
 }
 
-template <typename Pool>
-WalkEnd walk_to_end(Walk<Pool> walk, const WalkOptions& options, std::vector<Neighbor>& out) {
+template <typename AnyWalk>
+WalkEnd walk_to_end(AnyWalk walk, const WalkOptions& options, std::vector<Neighbor>& out) {
   walk.enter();
   while (walk.step()) continue;
   if (options.counts != nullptr) {
     options.counts->seen += walk.counts().seen;
     options.counts->expanded += walk.counts().expanded;
+    options.counts->hopped += walk.counts().hopped;
   }
   if (walk.end() == WalkEnd::kComplete) walk.take(out);
   return walk.end();
 }
+
+constexpr std::size_t kScanKeeps = 4;  // times k: candidates of a scan, which cost it nothing
 
 // What is the same for all queries of a call.
 struct Searching {
@@ -104,17 +108,21 @@ struct Searching {
                         .eligible = limit - excluded,
                         .ef = ef,
                         .k = options.k,
+                        .bound = graph.params().bound(),
                         .code_bytes = codes.stride});
+    if (options.way == SearchWay::kWalk) plan = {.walk = true, .far = plan.far, .budget = SIZE_MAX};
+    if (options.way == SearchWay::kScan) plan.walk = false;
   }
   const RowBitmap* bitmap() const noexcept { return excluded != 0 ? options.excluded : nullptr; }
   WalkOptions walk_options() const noexcept {
     return {.ef = ef,
             .limit = limit,
             .excluded = bitmap(),
-            .wanted = plan.wanted,
-            .spare = plan.spare,
+            .wanted = options.k,
+            .far = plan.far,
             .budget = plan.budget,
-            .barred = options.barred};
+            .barred = options.barred,
+            .counts = options.counts};
   }
   // The answer from what a walk has found (`end`: how), or from a scan when that is not all.
   GraphResult answer(WalkEnd end, const CodeQuery& prepared, const float* query,
@@ -126,7 +134,10 @@ struct Searching {
     if (!plan.walk || end != WalkEnd::kComplete || found.size() < all) {
       result.scanned = true;
       code_scan(codes, CodeDistance(prepared),
-                {.k = ef, .last = limit, .excluded = bitmap(), .interrupt = options.interrupt},
+                {.k = std::max(ef, kScanKeeps * options.k),
+                 .last = limit,
+                 .excluded = bitmap(),
+                 .interrupt = options.interrupt},
                 found);
     }
     result.rows = rerank(rows, codes, prepared, query, found, options.k);
@@ -140,7 +151,7 @@ struct Turn {
   WalkScratch scratch;
   std::vector<Neighbor> found;
   std::optional<CodeDistance> distance;
-  std::optional<Walk<CandidatePool>> walk;  // empty: no search
+  std::optional<Walk> walk;  // empty: no search
   std::size_t query = 0;
 
   void begin(const Searching& searching, const float* vector, std::size_t number) {
@@ -162,11 +173,9 @@ WalkEnd graph_walk(const Graph& graph, const CodesView& codes, const CodeDistanc
   if (limit == 0 || options.ef == 0) return WalkEnd::kComplete;
   WalkScratch& scratch = thread_scratch();
   if (options.excluded != nullptr && !options.excluded->empty()) {
-    return walk_to_end(Walk<FilteredPool>(graph, codes, query, limit, options, scratch), options,
-                       out);
+    return walk_to_end(FilteredWalk(graph, codes, query, limit, options, scratch), options, out);
   }
-  return walk_to_end(Walk<CandidatePool>(graph, codes, query, limit, options, scratch), options,
-                     out);
+  return walk_to_end(Walk(graph, codes, query, limit, options, scratch), options, out);
 }
 
 GraphResult graph_search(const Graph& graph, const RowsView& rows, const CodesView& codes,

@@ -2,8 +2,9 @@
 //
 // Best-first search on 8-bit codes from the best of a table of entry rows. The table is a function
 // of the number of linked rows (rows evenly spaced), so it needs no storage and no upkeep. The
-// walk keeps a pool of the best candidates; excluded rows take part as waypoints only. Where that
-// would cost more than looking at the eligible rows one by one, they are scanned (search_plan.h).
+// walk keeps a pool of the best candidates. Of excluded rows only the links count
+// (filtered_walk.h); where so few rows are eligible that it costs less to look at them one by one,
+// they are scanned (search_plan.h).
 //
 // Damage never crashes a walk, makes it endless or lets it answer wrongly: it ends with
 // WalkEnd::kDamaged, and the caller drops the graph and scans. Thread safety: any number of
@@ -33,26 +34,31 @@ enum class WalkEnd : std::uint8_t {
 struct WalkCounts {
   std::size_t seen = 0;      // rows whose distance was taken, entries left out
   std::size_t expanded = 0;  // rows whose neighbours were looked at
+  std::size_t hopped = 0;    // excluded rows whose links were looked at
 };
 
 struct WalkOptions {
   std::size_t ef = 100;                 // width of the search and number of results
   Row limit = kNoRow;                   // rows at or above it are ignored (a View's published rows)
-  const RowBitmap* excluded = nullptr;  // walked through, never returned
-  // With excluded rows: how many of the results will be used, 0 for all. The walk may end once it
-  // has expanded `spare` rows of any kind beyond the last of them (without exclusions it would
-  // expand ef - wanted).
-  std::size_t wanted = 0;
-  std::size_t spare = 0;
-  std::size_t budget = static_cast<std::size_t>(-1);  // rows to be seen, about, before giving up
+  const RowBitmap* excluded = nullptr;  // never returned
+  std::size_t wanted = 0;  // with excluded rows: results that will be used, 0 for all; there may be
+                           // more than ef of them
+  // With excluded rows, which are nearly all: looks as far as it takes for eligible neighbours.
+  bool far = false;
+  // Rows to be seen, and excluded rows whose links are looked at, about, before giving up.
+  std::size_t budget = static_cast<std::size_t>(-1);
   Row barred = kNoRow;  // as if it were not there: neither returned nor walked through
   WalkCounts* counts = nullptr;
 };
 
-// Fills `out` with at most ef rows, best first, equal keys by lower row, all below
-// min(limit, graph.linked()). `codes` covers those rows. Throws what codes.verifier throws.
+// Fills `out` with at most ef rows (with excluded rows, a few times as many), best first, equal
+// keys by lower row, all below min(limit, graph.linked()). `codes` covers those rows. Throws what
+// codes.verifier throws.
 WalkEnd graph_walk(const Graph& graph, const CodesView& codes, const CodeDistance& query,
                    const WalkOptions& options, std::vector<Neighbor>& out);
+
+// How a search is done. Other than planned for measuring.
+enum class SearchWay : std::uint8_t { kPlanned, kWalk, kScan };
 
 struct GraphSearchOptions {
   std::size_t k = 10;
@@ -63,6 +69,8 @@ struct GraphSearchOptions {
   // scan, of which the caller takes it out).
   Row barred = kNoRow;
   Interrupt* interrupt = nullptr;
+  SearchWay way = SearchWay::kPlanned;
+  WalkCounts* counts = nullptr;
 };
 
 struct GraphResult {

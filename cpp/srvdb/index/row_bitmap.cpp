@@ -28,6 +28,17 @@ std::size_t RowBitmap::count(Row first, Row last) const noexcept {
   return members;
 }
 
+void RowBitmap::copy_words(std::span<std::uint64_t> out) const noexcept {
+  for (std::size_t first = 0; first < out.size(); first += kWords) {
+    const std::span<std::uint64_t> part = out.subspan(first, std::min(kWords, out.size() - first));
+    if (const Chunk* const from = chunk(first / kWords)) {
+      std::copy_n(from->words.begin(), part.size(), part.begin());
+    } else {
+      std::fill(part.begin(), part.end(), std::uint64_t{0});
+    }
+  }
+}
+
 std::vector<Row> RowBitmap::rows() const {
   std::vector<Row> out;
   out.reserve(count_);

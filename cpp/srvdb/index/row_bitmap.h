@@ -39,6 +39,8 @@ class RowBitmap {
     if (chunk >= chunks_.size() || !chunks_[chunk]) return 0;
     return chunks_[chunk]->words[index % kWords];
   }
+  // word(0) to word(out.size() - 1).
+  void copy_words(std::span<std::uint64_t> out) const noexcept;
   // Number of members.
   std::size_t count() const noexcept { return count_; }
   // Number of members in [first, last).

@@ -7,20 +7,35 @@
 namespace srvdb {
 namespace {
 
-// Rows that a walk sees until it has expanded `width` of them.
-double seen_rows(double width) noexcept {
-  return 60 * std::pow(width, 0.72);
-}
-
-// Nanoseconds for a row, with all that goes with it.
+// Nanoseconds for a row or for a list of links, with all that goes with it.
 double seen_ns(double code_bytes) noexcept {
   return 25 + 0.06 * code_bytes;
 }
+constexpr double kHoppedNs = 55;
 double scanned_ns(double code_bytes) noexcept {
   return 2 + 0.038 * code_bytes;
 }
 double picked_ns(double code_bytes) noexcept {  // of a scan that skips most rows
-  return 5.5 + 0.06 * code_bytes;
+  return 4 + 0.05 * code_bytes;
+}
+
+// With fewer eligible rows than that among the links of the neighbours of a row, these hang
+// together too loosely for a walk that looks no further.
+constexpr double kFewEligible = 44;
+
+// Rows that a walk expands, of those that it sees eligible ones, and excluded ones whose links it
+// looks at.
+double expanded_rows(double ef) noexcept {
+  return ef + 12;
+}
+double seen_rows(double expanded, double share) noexcept {
+  return 60 * std::pow(expanded, 0.72) * std::min(1.0, 2.5 * std::sqrt(share));
+}
+double hopped_rows(double expanded, double share, double bound, bool far) noexcept {
+  const double missing = std::max(0.0, ((far ? 0.5 : 0.875) - share) * bound);
+  const double fresh = (far ? 0.3 : 0.42) * share * bound;  // of the links of one
+  const double most = far ? 3 * bound : 0.8 * (1 - share) * bound;
+  return expanded * std::min(missing / fresh, most);
 }
 
 }  // namespace
@@ -31,19 +46,16 @@ SearchPlan plan_search(const PlanInput& input) noexcept {
   const auto rows = static_cast<double>(input.rows);
   const auto eligible = static_cast<double>(input.eligible);
   const auto bytes = static_cast<double>(input.code_bytes);
+  const auto bound = static_cast<double>(input.bound);
   const double scan = std::min(rows * scanned_ns(bytes), eligible * picked_ns(bytes));
-  // Up to the last one wanted excluded rows come on top. Beyond it the walk looks at rows of any
-  // kind; that takes a few more of them too, the more where excluded rows are twins of eligible
-  // ones (as after replacing every row by nearly the same).
-  const std::size_t wanted = std::min(2 * input.k + 10, input.ef);
   const double share = std::max(eligible, 1.0) / rows;
-  const double spare = static_cast<double>(input.ef - wanted) / std::sqrt(share);
-  const double width = static_cast<double>(wanted) / share + spare;
-  const double walk = std::min(seen_rows(width), rows) * seen_ns(bytes);
-  return {.walk = walk < scan,
-          .wanted = wanted,
-          .spare = static_cast<std::size_t>(spare),
-          .budget = static_cast<std::size_t>(scan / seen_ns(bytes))};
+  const bool far = share * bound * bound < kFewEligible;
+  const double expanded = expanded_rows(static_cast<double>(input.ef));
+  const double seen = std::min(seen_rows(expanded, share), eligible);
+  const double hopped = std::min(hopped_rows(expanded, share, bound, far), rows - eligible);
+  const double walk = seen * seen_ns(bytes) + hopped * kHoppedNs;
+  const double budget = (seen + hopped) * std::max(scan / walk, 2.0);
+  return {.walk = walk < scan, .far = far, .budget = static_cast<std::size_t>(budget)};
 }
 
 }  // namespace srvdb

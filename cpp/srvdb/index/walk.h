@@ -18,8 +18,7 @@ inline void prefetch_lines(const void* at, std::size_t bytes) noexcept {
   for (std::size_t i = 0; i < bytes; i += 64) __builtin_prefetch(static_cast<const char*>(at) + i);
 }
 
-// One walk: borrowed inputs and scratch.
-template <typename Pool>
+// One walk with no row excluded (filtered_walk.h has the other): borrowed inputs and scratch.
 class Walk {
  public:
   Walk(const Graph& graph, const CodesView& codes, const CodeDistance& query, Row limit,
@@ -32,7 +31,7 @@ class Walk {
         node_bytes_(graph.params().node_bytes()),
         visited_(scratch.visited),
         fresh_(scratch.fresh),
-        pool_(scratch, options),
+        pool_(scratch, options.ef),
         budget_(options.budget) {
     visited_.clear(limit);
     step_ = std::max<std::size_t>(graph.params().bound(), kMaxEntries + 1);
@@ -70,7 +69,7 @@ class Walk {
       return finish(WalkEnd::kComplete);
     }
     prefetch_next();
-    const std::size_t last = Pool::kPatient && expanded_ > kStrict ? asked : visited_.size();
+    const std::size_t last = expanded_ > kStrict ? asked : visited_.size();
     measure(measured_, last);
     measured_ = last;
     prefetch_next();
@@ -154,7 +153,7 @@ class Walk {
   const std::size_t node_bytes_;
   VisitedSet& visited_;
   std::vector<std::uint64_t>& fresh_;
-  Pool pool_;
+  CandidatePool pool_;
   const std::size_t budget_;
   std::size_t step_ = 0;      // rows that one step sees, at most
   std::size_t measured_ = 0;  // rows seen from here on have been asked for and not measured

@@ -3,9 +3,9 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <cstring>
-#include <functional>
 #include <span>
 #include <vector>
 
@@ -71,6 +71,55 @@ class VisitedSet {
   std::size_t count_ = 0;
 };
 
+// What a walk knows of rows while some are excluded. A bit a row, copied from the bitmap of
+// excluded rows for each walk: 12 KB for 100,000 rows.
+class RowMarks {
+ public:
+  // No row below `limit` is taken but the excluded ones. `excluded` is to outlive the walk.
+  void begin(const RowBitmap& excluded, Row limit) {
+    const std::size_t words = std::size_t{limit} / 64 + 1;
+    if (taken_.size() < words) taken_.resize(words);
+    if (hopped_.size() < words) hopped_.resize(words);
+    excluded.copy_words({taken_.data(), words});
+    for (const Row row : hops_) hopped_[row / 64] = 0;
+    hops_.clear();
+    excluded_ = &excluded;
+  }
+  // The row is taken and not excluded.
+  void bar(Row row) noexcept { taken_[row / 64] |= bit(row); }
+  // The first row of [first, last) that is not taken, which then is; kNoRow when all are.
+  Row next_free(Row first, Row last) noexcept {
+    std::uint64_t skipped = bit(first) - 1;
+    for (std::size_t word = first / 64; word * 64 < last; ++word) {
+      const std::uint64_t free = ~(taken_[word] | skipped);
+      skipped = 0;
+      if (free == 0) continue;
+      const auto row =
+          static_cast<Row>(64 * word + static_cast<std::size_t>(std::countr_zero(free)));
+      if (row >= last) return kNoRow;
+      taken_[word] |= bit(row);
+      return row;
+    }
+    return kNoRow;
+  }
+  bool excluded(Row row) const noexcept { return excluded_->test(row); }
+  bool hopped(Row row) const noexcept { return (hopped_[row / 64] & bit(row)) != 0; }
+  void set_hopped(Row row) {
+    hopped_[row / 64] |= bit(row);
+    hops_.push_back(row);
+  }
+  // Bit r % 64 of word r / 64: row r is excluded, barred or seen.
+  std::uint64_t* taken() noexcept { return taken_.data(); }
+
+ private:
+  static std::uint64_t bit(Row row) noexcept { return std::uint64_t{1} << (row % 64); }
+
+  std::vector<std::uint64_t> taken_;
+  std::vector<std::uint64_t> hopped_;
+  std::vector<Row> hops_;
+  const RowBitmap* excluded_ = nullptr;
+};
+
 // An entry of a pool is one word: key (biased to unsigned) in the upper half, row in the next 31
 // bits, a mark in the lowest bit. So entries order by key, then row.
 namespace pool_entry {
@@ -92,19 +141,16 @@ inline Row row(std::uint64_t entry) noexcept {
 struct WalkScratch {
   VisitedSet visited;
   AlignedBuffer<std::uint64_t> pool;
-  std::vector<std::uint64_t> fresh;     // candidates that a step has found
-  std::vector<std::uint64_t> best;      // of a walk with excluded rows
-  std::vector<std::uint64_t> frontier;  // likewise
-  std::vector<std::uint64_t> wanted;    // likewise
+  std::vector<std::uint64_t> fresh;  // candidates that a step has found
+  RowMarks marks;                    // of a walk with excluded rows
+  std::vector<Row> rows;             // likewise: those seen
+  std::vector<Row> waypoints;        // likewise: excluded neighbours of a row
 };
 
 // The ef best candidates of a walk, sorted; the mark says "expanded".
 class CandidatePool {
  public:
-  static constexpr bool kPatient = true;
-
-  CandidatePool(WalkScratch& scratch, const WalkOptions& options)
-      : kernels_(simd::kernels().pool), ef_(options.ef) {
+  CandidatePool(WalkScratch& scratch, std::size_t ef) : kernels_(simd::kernels().pool), ef_(ef) {
     const std::size_t places = round_up(ef_, 8);
     if (scratch.pool.size() < places) scratch.pool.reset(places);
     entries_ = scratch.pool.data();
@@ -112,10 +158,17 @@ class CandidatePool {
   }
 
   // Keys above this cannot enter.
-  std::int32_t limit() const noexcept {
-    const std::uint64_t last = entries_[ef_ - 1];
-    return last == simd::kNoCandidate ? INT32_MAX : pool_entry::key(last) - 1;
+  std::int32_t limit() const noexcept { return key_below(ef_ - 1); }
+  std::size_t places() const noexcept { return ef_; }
+  // simd::kNoCandidate where the place is free.
+  std::uint64_t at(std::size_t place) const noexcept { return entries_[place]; }
+  // The key before that of the candidate there; INT32_MAX where the place is free.
+  std::int32_t key_below(std::size_t place) const noexcept {
+    const std::uint64_t entry = entries_[place];
+    return entry == simd::kNoCandidate ? INT32_MAX : pool_entry::key(entry) - 1;
   }
+  // Where the best row not yet expanded is; places() or more: there is none.
+  std::size_t open_place() noexcept { return open_ = kernels_.open(entries_, ef_, open_); }
   void insert(const std::uint64_t* candidates, std::size_t n) noexcept {
     if (n != 0) open_ = std::min(open_, kernels_.insert(entries_, ef_, candidates, n));
   }
@@ -146,89 +199,6 @@ class CandidatePool {
   std::uint64_t* entries_ = nullptr;
   std::size_t open_ = 0;  // no entry before it is unexpanded
   std::size_t ef_;
-};
-
-// The same among excluded rows, which lead on yet are no candidates: the best eligible rows, at
-// most ef (a heap, worst first), and every row seen that is better than the last of them and not
-// yet expanded (a heap, best first), eligible or not and however many.
-//
-// It ends when ef eligible rows are better than all that is left, as CandidatePool does; or, with
-// `wanted` given, once `spare` rows of any kind have been expanded beyond the last of those. Where
-// excluded rows lie between the others, that is much the earlier; where they all lie before the
-// others, it comes to the same.
-class FilteredPool {
- public:
-  static constexpr bool kPatient = false;  // it stops at an exact count of rows
-
-  FilteredPool(WalkScratch& scratch, const WalkOptions& options)
-      : best_(scratch.best),
-        frontier_(scratch.frontier),
-        wanted_(scratch.wanted),
-        ef_(options.ef),
-        k_(options.wanted),
-        spare_(k_ == 0 ? SIZE_MAX : options.spare),
-        excluded_(options.excluded) {
-    best_.clear();
-    frontier_.clear();
-    wanted_.clear();
-  }
-
-  std::int32_t limit() const noexcept {
-    return threshold_ > INT32_MAX ? INT32_MAX : static_cast<std::int32_t>(threshold_ - 1);
-  }
-  void insert(const std::uint64_t* candidates, std::size_t n) {
-    for (std::size_t i = 0; i < n; ++i) insert(candidates[i]);
-  }
-  bool next(Row& row) noexcept {
-    if (frontier_.empty() || pool_entry::key(frontier_.front()) > threshold_) return false;
-    if (frontier_.front() > last_wanted_ && spare_-- == 0) return false;
-    row = pool_entry::row(frontier_.front());
-    std::pop_heap(frontier_.begin(), frontier_.end(), std::greater<>());
-    frontier_.pop_back();
-    return true;
-  }
-  bool peek(Row& row) const noexcept {
-    if (frontier_.empty()) return false;
-    row = pool_entry::row(frontier_.front());
-    return true;
-  }
-  std::span<const std::uint64_t> finish() noexcept {
-    std::sort_heap(best_.begin(), best_.end());
-    return best_;
-  }
-
- private:
-  void insert(std::uint64_t entry) {
-    if (pool_entry::key(entry) >= threshold_) return;
-    frontier_.push_back(entry);
-    std::push_heap(frontier_.begin(), frontier_.end(), std::greater<>());
-    if (excluded_->test(pool_entry::row(entry))) return;
-    if (push_bounded(best_, entry, ef_)) threshold_ = pool_entry::key(best_.front());
-    if (k_ != 0 && push_bounded(wanted_, entry, k_)) last_wanted_ = wanted_.front();
-  }
-  // True when the heap now holds as many as it may.
-  static bool push_bounded(std::vector<std::uint64_t>& heap, std::uint64_t entry,
-                           std::size_t bound) {
-    if (heap.size() == bound) {
-      if (entry > heap.front()) return true;
-      std::pop_heap(heap.begin(), heap.end());
-      heap.back() = entry;
-    } else {
-      heap.push_back(entry);
-    }
-    std::push_heap(heap.begin(), heap.end());
-    return heap.size() == bound;
-  }
-
-  std::vector<std::uint64_t>& best_;
-  std::vector<std::uint64_t>& frontier_;
-  std::vector<std::uint64_t>& wanted_;
-  std::size_t ef_;
-  std::size_t k_;
-  std::size_t spare_;  // rows still to be expanded beyond the last wanted one
-  std::int64_t threshold_ = INT64_MAX;
-  std::uint64_t last_wanted_ = UINT64_MAX;
-  const RowBitmap* excluded_;
 };
 
 }  // namespace srvdb

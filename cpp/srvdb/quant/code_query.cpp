@@ -12,6 +12,13 @@ double CodeQuery::approx_score(std::int32_t key) const noexcept {
   return step_ * (-value - key_zero_);
 }
 
+double CodeQuery::nearest_key() const noexcept {
+  if (metric_ == Metric::kL2) return 0;
+  const double key = -1 / step_ - key_zero_;  // a score of 1
+  if (metric_ == Metric::kIp || !std::isfinite(key)) return std::nan("");
+  return key;
+}
+
 double CodeQuery::rounding_bound(float row_error, double row_norm) const noexcept {
   const auto error = static_cast<double>(row_error);
   if (metric_ == Metric::kL2) return (query_error_ + error) * (1 + KeyLimit::kSlack);

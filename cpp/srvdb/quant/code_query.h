@@ -77,6 +77,10 @@ class CodeQuery {
   // would be if neither the row nor the query had been rounded.
   double approx_score(std::int32_t key) const noexcept;
 
+  // The key of a row where the query is: squared distances, under cosine those of the directions,
+  // grow as keys do above it. Not a number under ip, whose keys are no distances.
+  double nearest_key() const noexcept;
+
   // Not below the exact score of a row with that key, error norm (from encode()) and norm (|row|,
   // used under ip only). Proven, rounding included.
   double score_bound(std::int32_t key, float row_error, double row_norm) const noexcept;
@@ -125,7 +129,8 @@ class CodeDistance {
       : kernels_(query.metric_ == Metric::kL2 ? kernels.l2_u8 : kernels.dot_u8s8),
         query_(query.metric_ == Metric::kL2 ? static_cast<const void*>(query.wide_.data())
                                             : static_cast<const void*>(query.narrow_.data())),
-        stride_(query.stride_) {}
+        stride_(query.stride_),
+        nearest_key_(query.nearest_key()) {}
 
   std::int32_t key(const std::uint8_t* code) const noexcept {
     return kernels_.one(query_, code, stride_);
@@ -146,11 +151,13 @@ class CodeDistance {
     kernels_.rows(query_, base, stride_, n, out);
   }
   std::size_t stride() const noexcept { return stride_; }
+  double nearest_key() const noexcept { return nearest_key_; }
 
  private:
   simd::CodeKernels kernels_;
   const void* query_;
   std::size_t stride_;
+  double nearest_key_;
 };
 
 }  // namespace srvdb

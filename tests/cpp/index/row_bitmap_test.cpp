@@ -33,6 +33,16 @@ TEST(RowBitmap, OlderVersionsKeepTheirRows) {
   EXPECT_TRUE(second.test(200'000));
 }
 
+TEST(RowBitmap, CopiesWordsAlsoBeyondItsChunks) {
+  const RowBitmap bitmap = RowBitmap().with_rows(std::vector<Row>{3, 64, 65'535, 140'000});
+  for (const std::size_t n : {std::size_t{0}, std::size_t{1}, std::size_t{1024}, std::size_t{1025},
+                              std::size_t{2200}, std::size_t{9000}}) {
+    std::vector<std::uint64_t> words(n, ~std::uint64_t{0});
+    bitmap.copy_words(words);
+    for (std::size_t i = 0; i < n; ++i) ASSERT_EQ(words[i], bitmap.word(i)) << i;
+  }
+}
+
 TEST(RowBitmap, AgreesWithASet) {
   std::mt19937 random(3);
   RowBitmap bitmap;

@@ -118,6 +118,34 @@ TEST(ScalarQuantizer, ApproximatesScoresOfOrdinaryRows) {
   }
 }
 
+TEST(CodeQuery, KeysGrowAsSquaredDistancesAboveTheNearest) {
+  for (const Metric metric : {Metric::kL2, Metric::kCosine}) {
+    const Rows rows(300, 96, Values::kOrdinary, 25);
+    const auto quantizer = ScalarQuantizer::train(rows.at, 96, metric);
+    CodeQuery query;
+    quantizer.prepare(rows.at[7], query);
+    const CodeDistance distance(query);
+    const auto above = [&](Row row) {
+      float error = 0;
+      return distance.key(encode(quantizer, rows.at[row], &error).data()) - distance.nearest_key();
+    };
+    const auto squared = [&](Row row) {  // under cosine half of it
+      const double score = exact_score(metric, rows.at[7], rows.at[row], 96);
+      return metric == Metric::kL2 ? -score : 1 - score;
+    };
+    for (Row row = 0; row < 300; ++row) {
+      EXPECT_NEAR(above(row) / above(100), squared(row) / squared(100), 0.03) << row;
+    }
+  }
+}
+
+TEST(CodeQuery, InnerProductsHaveNoNearestKey) {
+  const Rows rows(20, 8, Values::kOrdinary, 26);
+  CodeQuery query;
+  ScalarQuantizer::train(rows.at, 8, Metric::kIp).prepare(rows.at[7], query);
+  EXPECT_TRUE(std::isnan(query.nearest_key()));
+}
+
 // Bounds of the exact score, also for rows and queries far outside the trained range.
 TEST(CodeQuery, ScoreBoundAndKeyLimitNeverMissARow) {
   for (const Metric metric : kMetrics) {

@@ -1,0 +1,275 @@
+// One walk over a graph among the rows that a bitmap leaves over: only those are scored and kept.
+// Internal to the index layer (graph_search.h is what others use). Borrows everything it is given;
+// one thread at a time.
+//
+// Links to excluded rows are followed one step further: where a row links to few eligible ones, the
+// links of its excluded neighbours, the nearest first, stand in for the links to them, once for
+// each excluded row. So the eligible rows hang together about as the whole graph does, and an
+// excluded row costs its links and no distance. The walk starts from eligible rows spread over all
+// of them. (Patel et al., ACORN, 2024, has the two steps and leaves excluded rows out of the pool;
+// what is taken of them, when, and where the walk ends differ.)
+//
+// Where eligible rows lie far from the query, as when excluded ones surround it, more of them are
+// about equally near and the k best are among more: ReachPool then goes on beyond ef.
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "srvdb/index/graph_reach.h"
+#include "srvdb/index/graph_search.h"
+#include "srvdb/index/reach_pool.h"
+#include "srvdb/index/walk.h"
+#include "srvdb/index/walk_scratch.h"
+
+namespace srvdb {
+
+class FilteredWalk {
+ public:
+  FilteredWalk(const Graph& graph, const CodesView& codes, const CodeDistance& query, Row limit,
+               const WalkOptions& options, WalkScratch& scratch)
+      : graph_(graph),
+        codes_(codes),
+        query_(query),
+        limit_(limit),
+        linked_(graph.mapped() ? graph.linked() : kMaxGraphRows),
+        node_bytes_(graph.params().node_bytes()),
+        enough_(enough_links(graph.params().bound(), options.far)),
+        most_waypoints_(std::size_t{kFarHops} * graph.params().bound()),
+        far_(options.far),
+        marks_(scratch.marks),
+        rows_(scratch.rows),
+        waypoints_(scratch.waypoints),
+        fresh_(scratch.fresh),
+        pool_(scratch, options, query.nearest_key()),
+        budget_(options.budget) {
+    marks_.begin(*options.excluded, limit);
+    if (options.barred < limit) marks_.bar(options.barred);
+    const std::size_t bound = graph.params().bound();
+    step_ = std::max<std::size_t>(2 * bound + enough_, kEntries);
+    if (fresh_.size() < step_ + 16) fresh_.resize(step_ + 16);
+    if (waypoints_.size() < most_waypoints_ + bound) waypoints_.resize(most_waypoints_ + bound);
+    reserve();
+  }
+
+  // Looks at the entry rows. To be called first, and once.
+  void enter() {
+    add_entries(kEntries);
+    if (count_ < kFewEntries) add_entries(kManyPlaces);  // they lie close together
+    measure(0, count_);
+    measured_ = count_;
+    prefetch_next();
+  }
+
+  // Expands the best candidate. False when the walk has ended; end() then says how. As in Walk, the
+  // row is chosen without knowing what the row before has found, beyond the first few.
+  bool step() {
+    const std::size_t asked = count_;
+    Row row = 0;
+    const bool more = pool_.next(row);
+    if (!more && measured_ == asked) return finish(WalkEnd::kComplete);
+    if (more && !gather(row)) return finish(WalkEnd::kDamaged);
+    if (more) ++expanded_;
+    if (expanded_ <= kStrict) {
+      if (more && !hop()) return finish(WalkEnd::kDamaged);
+      ask(asked);
+      measure(measured_, count_);
+      measured_ = count_;
+    } else {
+      measure(measured_, asked);
+      measured_ = asked;
+      prefetch_next();
+      if (more && !hop()) return finish(WalkEnd::kDamaged);
+      ask(asked);
+    }
+    prefetch_next();
+    return count_ + hopped_ <= budget_ || finish(WalkEnd::kOverBudget);
+  }
+  WalkEnd end() const noexcept { return end_; }
+
+  // Appends the rows found, best first.
+  void take(std::vector<Neighbor>& out) {
+    for (const std::uint64_t entry : pool_.finish()) {
+      out.push_back({pool_entry::key(entry), pool_entry::row(entry)});
+    }
+  }
+  WalkCounts counts() const noexcept {
+    return {.seen = count_, .expanded = expanded_, .hopped = hopped_};
+  }
+
+ private:
+  static constexpr std::size_t kStrict = 5;    // rows expanded in strict order
+  static constexpr std::size_t kEntries = 64;  // at most
+  static constexpr std::size_t kFewEntries = 16;
+  static constexpr std::size_t kManyPlaces = 1024;
+  static constexpr std::size_t kFarHops = 3;  // waypoints for each of a row's links, at most
+  static constexpr std::size_t kAhead = 12;   // nodes on their way from memory
+
+  // Eligible links that a row should have: with fewer, excluded neighbours' links are looked at.
+  // Where that costs much, fewer have to do.
+  static constexpr std::size_t enough_links(std::size_t bound, bool far) noexcept {
+    return far ? bound / 2 : bound * 7 / 8;
+  }
+
+  bool finish(WalkEnd end) noexcept {
+    end_ = end;
+    return false;
+  }
+  void reserve() {
+    if (count_ + step_ + 16 > rows_.size()) rows_.resize(2 * (count_ + step_) + 1024);
+  }
+
+  // The first eligible row at or behind each of `places` rows, evenly spaced, until there are
+  // kEntries of them.
+  void add_entries(std::size_t places) noexcept {
+    places = std::min<std::size_t>(places, limit_);
+    for (std::size_t i = 0; i < places && count_ < kEntries; ++i) {
+      const Row row =
+          marks_.next_free(entry_row(limit_, places, i), entry_row(limit_, places, i + 1));
+      if (row != kNoRow) rows_[count_++] = row;
+    }
+  }
+
+  // Takes note of the eligible neighbours of a row that have not been seen, and of the excluded
+  // ones that stand in for missing ones. False when the node is damaged.
+  bool gather(Row row) {
+    const std::uint32_t* const node = graph_.node(row);
+    if (!graph_.sound(row, node)) return false;
+    reserve();
+    const std::size_t first = count_;
+    n_waypoints_ = 0;
+    if (!take_links<true>(node)) return false;
+    eligible_ = count_ - first;
+    eligible_ += keep_waypoints(0);
+    if (eligible_ >= enough_) n_waypoints_ = 0;
+    for (std::size_t i = 0; i < std::min(n_waypoints_, kAhead); ++i) fetch_node(waypoints_[i]);
+    return true;
+  }
+
+  // Looks at the links of waypoints until there are enough eligible ones. Where few rows are
+  // eligible, excluded neighbours of waypoints become waypoints as well. False when a node is
+  // damaged.
+  bool hop() {
+    const std::size_t enough = count_ + enough_ - std::min(eligible_, enough_);
+    for (std::size_t i = 0; i < n_waypoints_ && count_ < enough; ++i) {
+      if (i + kAhead < n_waypoints_) fetch_node(waypoints_[i + kAhead]);
+      const Row row = waypoints_[i];
+      if (far_ && marks_.hopped(row)) continue;  // it was a waypoint twice
+      const std::uint32_t* const node = graph_.node(row);
+      if (!graph_.sound(row, node)) return false;
+      marks_.set_hopped(row);
+      ++hopped_;
+      const std::size_t before = n_waypoints_;
+      if (far_ && before < most_waypoints_) {
+        if (!take_links<true>(node)) return false;
+        keep_waypoints(before);
+      } else if (!take_links<false>(node)) {
+        return false;
+      }
+    }
+    n_waypoints_ = 0;
+    return true;
+  }
+
+  // Of waypoints_ from the first-th on, keeps those that can be waypoints. Returns how many are
+  // eligible.
+  std::size_t keep_waypoints(std::size_t first) noexcept {
+    Row* const rows = waypoints_.data();
+    std::size_t kept = first;
+    std::size_t eligible = 0;
+    for (std::size_t i = first; i < n_waypoints_; ++i) {
+      const Row id = rows[i];
+      const bool excluded = marks_.excluded(id);
+      rows[kept] = id;
+      kept += excluded && !marks_.hopped(id) ? 1u : 0u;
+      eligible += excluded ? 0u : 1u;
+    }
+    n_waypoints_ = kept;
+    return eligible;
+  }
+
+  // Appends the rows that a node links to and that are free to rows_, and marks them; with kOthers
+  // appends the rest to waypoints_. False when a link leads beyond all rows. Without a branch for a
+  // row that is taken, because either is as likely.
+  template <bool kOthers>
+  bool take_links(const std::uint32_t* node) {
+    const std::uint32_t degree = graph_.degree(node);
+    const Row limit = limit_;
+    std::uint64_t* const taken = marks_.taken();
+    Row* const rows = rows_.data();
+    Row* const others = waypoints_.data();
+    std::size_t count = count_;
+    std::size_t n_others = n_waypoints_;
+    for (std::uint32_t i = 0; i < degree; ++i) {
+      const Row id = Graph::load_word(node + 2 + i);
+      if (id >= limit) [[unlikely]] {
+        if (id >= linked_) return false;
+        continue;
+      }
+      const std::uint64_t word = taken[id / 64];
+      const std::uint64_t known = word >> (id % 64) & 1;
+      taken[id / 64] = word | std::uint64_t{1} << (id % 64);
+      rows[count] = id;
+      count += 1 - known;
+      if constexpr (kOthers) {
+        others[n_others] = id;
+        n_others += known;
+      }
+    }
+    count_ = count;
+    if constexpr (kOthers) n_waypoints_ = n_others;
+    return true;
+  }
+
+  void fetch_node(Row row) const noexcept { prefetch_lines(graph_.node(row), node_bytes_); }
+  void prefetch_next() noexcept {
+    Row next = 0;
+    if (pool_.peek(next)) fetch_node(next);
+  }
+  // Asks for the codes of the rows seen as the first-th and later.
+  void ask(std::size_t first) const noexcept {
+    const std::size_t ahead = std::min(codes_.stride, simd::kNearAsked);
+    for (std::size_t i = first; i < count_; ++i) {
+      prefetch_lines(codes_.base + std::size_t{rows_[i]} * codes_.stride, ahead);
+    }
+  }
+  // Offers the rows that were seen as the first-th to the last-th to the pool.
+  void measure(std::size_t first, std::size_t last) {
+    const Row* const ids = rows_.data() + first;
+    const std::size_t n = last - first;
+    if (codes_.verifier != nullptr) {
+      for (std::size_t i = 0; i < n; ++i) codes_.verify(ids[i]);
+    }
+    if (n == 0) return;
+    pool_.insert(fresh_.data(), query_.near(codes_.base, ids, n, pool_.limit(), fresh_.data()));
+  }
+
+  const Graph& graph_;
+  const CodesView& codes_;
+  const CodeDistance& query_;
+  const Row limit_;
+  const Row linked_;
+  const std::size_t node_bytes_;
+  const std::size_t enough_;
+  const std::size_t most_waypoints_;
+  const bool far_;
+  RowMarks& marks_;
+  std::vector<Row>& rows_;  // eligible ones seen, in the order in which they came: count_
+  std::vector<Row>& waypoints_;
+  std::vector<std::uint64_t>& fresh_;
+  ReachPool pool_;
+  const std::size_t budget_;
+  std::size_t step_ = 0;         // rows that one step sees, at most
+  std::size_t eligible_ = 0;     // neighbours of the row being expanded
+  std::size_t n_waypoints_ = 0;  // likewise
+  std::size_t count_ = 0;
+  std::size_t measured_ = 0;  // rows seen from here on have been asked for and not measured
+  std::size_t expanded_ = 0;
+  std::size_t hopped_ = 0;
+  WalkEnd end_ = WalkEnd::kComplete;
+};
+
+}  // namespace srvdb
