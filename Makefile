@@ -49,6 +49,8 @@ soak:
 	@$(BUILD)/srvdb_soak $(or $(SOAK),--seconds 600 --seed 1)
 	@$(if $(SOAK),,SRVDB_MODEL_SECONDS=$${SRVDB_MODEL_SECONDS:-600} $(PY) -m pytest -q -s \
 	  tests/python/test_model.py -k seed_after_seed)
+	@$(if $(SOAK),,SRVDB_FILTER_SECONDS=$${SRVDB_FILTER_SECONDS:-600} $(PY) -m pytest -q -s \
+	  tests/python -k "filter and seed_after_seed")
 
 planted:
 	@scripts/bootstrap.sh test

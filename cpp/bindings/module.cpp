@@ -5,6 +5,10 @@
 
 #include <atomic>
 #include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "calls.h"
 #include "database.h"
@@ -12,6 +16,7 @@
 #include "hit.h"
 #include "json_writer.h"
 #include "srvdb/base/clock.h"
+#include "srvdb/filter/expression.h"
 #include "srvdb/filter/json.h"
 
 #ifndef SRVDB_VERSION  // the build sets it
@@ -42,6 +47,20 @@ void set_clock_for_tests(std::optional<std::int64_t> time_us) {
   srvdb::replace_clock(time_us ? [] { return set_time_us.load(); } : srvdb::Clock(nullptr));
 }
 
+// Which rows a filter matches, row by row: for tests of the language itself.
+std::vector<bool> filter_matches_for_tests(std::string_view where,
+                                           const std::vector<std::string>& ids,
+                                           const std::vector<std::string>& metadatas) {
+  return srvdb::bindings::call_core([&] {
+    const auto expression = srvdb::filter::Expression::parse(where);
+    std::vector<bool> answers(ids.size());
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      answers[i] = expression->matches(ids[i], metadatas.at(i));
+    }
+    return answers;
+  });
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_core, module) {
@@ -54,5 +73,7 @@ PYBIND11_MODULE(_core, module) {
   module.def("metadata_problem", &metadata_problem, py::arg("text"));
   module.def("now_us", &srvdb::now_us);
   module.def("_set_clock_for_tests", &set_clock_for_tests, py::arg("time_us"));
+  module.def("_filter_matches_for_tests", &filter_matches_for_tests, py::arg("where"),
+             py::arg("ids"), py::arg("metadatas"));
   module.def("dump_metadata", &dump_metadata, py::arg("metadata"), py::arg("item") = 0);
 }

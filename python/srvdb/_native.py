@@ -20,6 +20,7 @@ from srvdb._core import (
     verify,
 )
 from srvdb._core import Database as CoreDatabase
+from srvdb._core import _filter_matches_for_tests as filter_matches_for_tests
 from srvdb._core import _set_clock_for_tests as set_clock_for_tests
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "StopFlag",
     "__version__",
     "dump_metadata",
+    "filter_matches_for_tests",
     "metadata_problem",
     "now_us",
     "repair",

@@ -1,0 +1,84 @@
+"""The core reads filters and documents as the reference in plain Python does.
+
+The long form, for a soak: ``SRVDB_FILTER_SECONDS=600 SRVDB_FILTER_SEED=7 pytest -s
+test_filter_language.py`` tries one seed after the other until the time is up.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, given, seed, settings
+
+import filter_reference as reference
+from filter_strategies import IDS, documents, filters, odd_filters
+from srvdb._native import filter_matches_for_tests
+from srvdb.errors import FilterError
+
+_rows = st.lists(documents, min_size=4, max_size=12)
+_SLOW = list(HealthCheck)
+
+
+def quickly(test: Callable[..., None], examples: int, number: int | None = None) -> None:
+    """Run a property with so many examples: the same ones, or those of a seed."""
+    chosen = settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize=number is None,
+        database=None,
+        suppress_health_check=_SLOW,
+    )
+    (chosen(test) if number is None else seed(number)(chosen(test)))()
+
+
+def ids_for(rows: list[str]) -> list[str]:
+    return [IDS[i % len(IDS)] for i in range(len(rows))]
+
+
+@given(_rows, st.lists(filters, min_size=4, max_size=12))
+def _same_rows(rows: list[str], wheres: list[dict[str, Any]]) -> None:
+    read = [json.loads(row) for row in rows]
+    ids = ids_for(rows)
+    for where in wheres:
+        got = filter_matches_for_tests(reference.as_text(where), ids, rows)
+        wanted = [reference.matches(where, *row) for row in zip(ids, read, strict=True)]
+        differing = [i for i in range(len(rows)) if got[i] != wanted[i]]
+        assert not differing, (where, [(ids[i], rows[i], got[i]) for i in differing])
+
+
+@given(odd_filters)
+def _same_grammar(where: Any) -> None:
+    try:
+        reference.check(where)
+        wanted = True
+    except reference.RefusedError:
+        wanted = False
+    try:
+        filter_matches_for_tests(reference.as_text(where), [], [])
+        got = True
+    except FilterError:
+        got = False
+    assert got == wanted, where
+
+
+def test_a_filter_matches_what_the_reference_says():
+    quickly(_same_rows, 100)
+
+
+def test_the_grammar_is_the_one_of_the_reference():
+    quickly(_same_grammar, 400)
+
+
+@pytest.mark.skipif("SRVDB_FILTER_SECONDS" not in os.environ, reason="the long form is for soaks")
+def test_seed_after_seed_agrees_with_the_reference():
+    number = int(os.environ.get("SRVDB_FILTER_SEED", time.time_ns() % 10**9))
+    end = time.monotonic() + float(os.environ["SRVDB_FILTER_SECONDS"])
+    while time.monotonic() < end:
+        print(f"filters: seed {number}", flush=True)
+        quickly(_same_rows, 2000, number)
+        quickly(_same_grammar, 2000, number)
+        number += 1
