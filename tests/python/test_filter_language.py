@@ -19,28 +19,32 @@ from filter_strategies import IDS, documents, filters, odd_filters
 from srvdb._native import filter_matches_for_tests
 from srvdb.errors import FilterError
 
-_rows = st.lists(documents, min_size=4, max_size=12)
-_SLOW = list(HealthCheck)
+ROWS = st.lists(documents, min_size=4, max_size=12)
+FILTERS = st.lists(filters, min_size=4, max_size=12)
 
 
-def quickly(test: Callable[..., None], examples: int, number: int | None = None) -> None:
-    """Run a property with so many examples: the same ones, or those of a seed."""
-    chosen = settings(
+def hold(
+    promise: Callable[..., None],
+    *given_by: st.SearchStrategy[Any],
+    examples: int,
+    number: int | None = None,
+) -> None:
+    """Try a promise on so many examples: always the same ones, or those of a seed."""
+    test = settings(
         max_examples=examples,
         deadline=None,
         derandomize=number is None,
         database=None,
-        suppress_health_check=_SLOW,
-    )
-    (chosen(test) if number is None else seed(number)(chosen(test)))()
+        suppress_health_check=list(HealthCheck),
+    )(given(*given_by)(promise))
+    (test if number is None else seed(number)(test))()
 
 
 def ids_for(rows: list[str]) -> list[str]:
     return [IDS[i % len(IDS)] for i in range(len(rows))]
 
 
-@given(_rows, st.lists(filters, min_size=4, max_size=12))
-def _same_rows(rows: list[str], wheres: list[dict[str, Any]]) -> None:
+def same_rows(rows: list[str], wheres: list[dict[str, Any]]) -> None:
     read = [json.loads(row) for row in rows]
     ids = ids_for(rows)
     for where in wheres:
@@ -50,8 +54,7 @@ def _same_rows(rows: list[str], wheres: list[dict[str, Any]]) -> None:
         assert not differing, (where, [(ids[i], rows[i], got[i]) for i in differing])
 
 
-@given(odd_filters)
-def _same_grammar(where: Any) -> None:
+def same_grammar(where: Any) -> None:
     try:
         reference.check(where)
         wanted = True
@@ -66,11 +69,11 @@ def _same_grammar(where: Any) -> None:
 
 
 def test_a_filter_matches_what_the_reference_says():
-    quickly(_same_rows, 100)
+    hold(same_rows, ROWS, FILTERS, examples=100)
 
 
 def test_the_grammar_is_the_one_of_the_reference():
-    quickly(_same_grammar, 400)
+    hold(same_grammar, odd_filters, examples=400)
 
 
 @pytest.mark.skipif("SRVDB_FILTER_SECONDS" not in os.environ, reason="the long form is for soaks")
@@ -79,6 +82,6 @@ def test_seed_after_seed_agrees_with_the_reference():
     end = time.monotonic() + float(os.environ["SRVDB_FILTER_SECONDS"])
     while time.monotonic() < end:
         print(f"filters: seed {number}", flush=True)
-        quickly(_same_rows, 2000, number)
-        quickly(_same_grammar, 2000, number)
+        hold(same_rows, ROWS, FILTERS, examples=2000, number=number)
+        hold(same_grammar, odd_filters, examples=2000, number=number)
         number += 1

@@ -95,15 +95,6 @@ TextHash hash_text(std::string_view text) noexcept {
   return {first, sip.squeeze()};
 }
 
-Value Value::number(std::int64_t value) noexcept {
-  return {ValueKind::kInt, std::bit_cast<std::uint64_t>(value)};
-}
-
-Value Value::number(std::uint64_t value) noexcept {
-  const bool small = value <= static_cast<std::uint64_t>(INT64_MAX);
-  return {small ? ValueKind::kInt : ValueKind::kUint, value};
-}
-
 Value Value::number(double value) noexcept {
   assert(std::isfinite(value));
   if (value == std::trunc(value)) {
@@ -113,12 +104,6 @@ Value Value::number(double value) noexcept {
   return {ValueKind::kDouble, std::bit_cast<std::uint64_t>(value)};
 }
 
-Value Value::string(std::string_view text) noexcept {
-  Value value(ValueKind::kString, 0);
-  value.text_ = text;
-  return value;
-}
-
 Value Value::cut_string(std::string_view beginning, const TextHash& hash) noexcept {
   Value value = string(beginning);
   value.cut_ = true;
@@ -126,20 +111,9 @@ Value Value::cut_string(std::string_view beginning, const TextHash& hash) noexce
   return value;
 }
 
-Value Value::with_element(bool element) const noexcept {
-  Value value = *this;
-  value.element_ = element;
-  return value;
-}
-
 Value Value::shortened() const noexcept {
   if (cut_ || text_.size() <= kCutBytes) return *this;
   return cut_string(text_.substr(0, kCutBytes), hash_text(text_)).with_element(element_);
-}
-
-int value_class(const Value& value) noexcept {
-  constexpr std::array<int, 7> kClass = {0, 1, 2, 3, 3, 3, 4};
-  return kClass[static_cast<std::size_t>(value.kind())];
 }
 
 std::strong_ordering order(const Value& a, const Value& b) noexcept {

@@ -48,11 +48,20 @@ class Value {
   Value() = default;
   static Value null() noexcept { return {ValueKind::kNull, 0}; }
   static Value boolean(bool value) noexcept { return {ValueKind::kBool, value ? 1U : 0U}; }
-  static Value number(std::int64_t value) noexcept;
-  static Value number(std::uint64_t value) noexcept;
+  static Value number(std::int64_t value) noexcept {
+    return {ValueKind::kInt, std::bit_cast<std::uint64_t>(value)};
+  }
+  static Value number(std::uint64_t value) noexcept {
+    const bool small = value <= static_cast<std::uint64_t>(INT64_MAX);
+    return {small ? ValueKind::kInt : ValueKind::kUint, value};
+  }
   // A finite double; canonical as described above.
   static Value number(double value) noexcept;
-  static Value string(std::string_view text) noexcept;
+  static Value string(std::string_view text) noexcept {
+    Value value(ValueKind::kString, 0);
+    value.text_ = text;
+    return value;
+  }
   // The first kCutBytes bytes of a longer string, and the hash of all of it.
   static Value cut_string(std::string_view beginning, const TextHash& hash) noexcept;
 
@@ -76,7 +85,11 @@ class Value {
   // True for a value that is itself an element of an array; what stands under a key of an object
   // inside an array is not.
   bool element() const noexcept { return element_; }
-  Value with_element(bool element) const noexcept;
+  Value with_element(bool element) const noexcept {
+    Value value = *this;
+    value.element_ = element;
+    return value;
+  }
   // The same value with its string cut when it is longer than kCutBytes.
   Value shortened() const noexcept;
 
@@ -92,7 +105,10 @@ class Value {
 };
 
 // Rank of a value's class: containers 0, null 1, booleans 2, numbers 3, strings 4.
-int value_class(const Value& value) noexcept;
+inline int value_class(const Value& value) noexcept {
+  constexpr std::array<int, 7> kClass = {0, 1, 2, 3, 3, 3, 4};
+  return kClass[static_cast<std::size_t>(value.kind())];
+}
 
 // By class, then false before true, numbers by size, strings by byte, and a whole string before a
 // cut one with the same beginning, cut ones by hash; the element flag does not count. A total
