@@ -19,7 +19,7 @@ from benchmarks.timing import MIN_ROUNDS, Samples
 HERE = Path(__file__).resolve().parent
 PEERS = (
     *("hnswlib", "faiss-cpu", "usearch", "scalable-vs", "pyvsag", "zvec", "rabitqlib", "voyager"),
-    *("ngt", "lancedb"),
+    *("ngt", "lancedb", "chromadb", "qdrant-client"),
 )
 
 

@@ -20,6 +20,7 @@ FULL: dict[str, list[str]] = {
     "exact_recall": [],
     "hnsw_recall": [],
     "deletes": [],
+    "filters": [],
     "exact_speed": [],
     "reopen": [],
     "ingest": [],
@@ -35,6 +36,7 @@ QUICK: dict[str, list[str]] = {
     "exact_recall": ["--sets", "sift-5k", "words:ip", "--queries", "100", "--sample", "20"],
     "hnsw_recall": ["--sets", "sift-5k", "words"],
     "deletes": ["--sets", "sift-5k", "--rounds", "3", "--queries", "100"],
+    "filters": ["--sets", "notes", "--rounds", "3", "--peers", "zvec"],
     "exact_speed": ["--sets", "sift-80k", "--rounds", "3", "--batch", "1000"],
     "reopen": ["--sets", "sift-5k", "--rows", "20000", "--rounds", "3"],
     "ingest": [
