@@ -32,6 +32,7 @@ enum class Bug : unsigned char {
   kMixUpRows,
   kKeepRefusedRows,
   kIgnoreLogTail,
+  kForgetColumnUpdate,
 };
 
 inline constexpr std::array kBugNames = {
@@ -56,8 +57,9 @@ inline constexpr std::array kBugNames = {
     "mix_up_rows",
     "keep_refused_rows",
     "ignore_log_tail",
+    "forget_column_update",
 };
-static_assert(kBugNames.size() == static_cast<std::size_t>(Bug::kIgnoreLogTail) + 1);
+static_assert(kBugNames.size() == static_cast<std::size_t>(Bug::kForgetColumnUpdate) + 1);
 
 #ifdef SRVDB_PLANTED_BUGS
 bool planted(Bug bug) noexcept;

@@ -6,6 +6,7 @@
 
 #include "srvdb/base/error.h"
 #include "srvdb/base/planted_bugs.h"
+#include "srvdb/database/column_writer.h"
 #include "srvdb/database/core.h"
 #include "srvdb/database/row_chunks.h"
 
@@ -13,6 +14,17 @@ namespace srvdb {
 namespace {
 
 constexpr auto kCheckpointRetry = std::chrono::seconds(5);
+
+// Rows that are gone keep what their columns say, as nobody sees them.
+void put_columns(ColumnWriter& columns, const PendingChanges& changes, const RowBitmap& gone) {
+  for (const auto& [row, text] : changes.metadata_by_row()) {
+    if (!gone.test(row)) columns.add(row, text);
+  }
+  if (planted(Bug::kForgetColumnUpdate)) return;
+  for (const auto& [row, text] : changes.edited_metadata()) {
+    if (!gone.test(row)) columns.replace(row, text);
+  }
+}
 
 }  // namespace
 
@@ -63,6 +75,8 @@ void Core::write_frozen(const Frozen& frozen) {
       removed.push_back(id);
     }
   }
+  ColumnWriter columns(FieldCatalogue(meta_->read()));
+  put_columns(columns, changes, frozen.gone);
   meta_->update([&](MetaStore::WriteTxn& txn) {
     txn.put_ids(ids);
     for (const std::string_view id : removed) txn.erase_id(id);
@@ -72,6 +86,7 @@ void Core::write_frozen(const Frozen& frozen) {
     for (const auto& [row, text] : changes.edited_metadata()) {
       if (!frozen.gone.test(row)) txn.put_metadata(row, text);
     }
+    columns.apply(txn);
     for (const auto& [row, moment] : changes.expiry_by_row()) {
       if (!frozen.gone.test(row)) {
         txn.set_expiry(row, moment == 0 ? std::nullopt : std::optional(moment));

@@ -10,8 +10,8 @@
 // Files: core_open.cpp (open, create, close), core_recover.cpp, core_write.cpp (batches of rows),
 // core_change.cpp (changes of rows that exist; publishing), core_expiry.cpp, checkpoint.cpp,
 // core_search.cpp, core_tuning.cpp (recall, and what it costs), core_memory.cpp, core_records.cpp
-// (look-ups by id, stats), core_log.cpp (the change log), core_generation.cpp, core_snapshot.cpp
-// (snapshots, restoring, backups).
+// (look-ups by id, stats), core_columns.cpp (columns of metadata), core_log.cpp (the change log),
+// core_generation.cpp, core_snapshot.cpp (snapshots, restoring, backups).
 //
 // Compaction and restoring put another generation's files in the place of the present one's:
 // switch_generation() swaps meta_, row_files_ and indexer_ while it holds every lock but
@@ -41,6 +41,7 @@
 #include "srvdb/base/scheduler.h"
 #include "srvdb/database/calibrator.h"
 #include "srvdb/database/database.h"
+#include "srvdb/database/field_catalogue.h"
 #include "srvdb/database/indexer.h"
 #include "srvdb/database/memory_budget.h"
 #include "srvdb/database/pending.h"
@@ -276,6 +277,13 @@ class Core final : public IndexHost {
   void start();
   bool background_index();
 
+  // core_columns.cpp
+  static void check_indexed_fields(const IndexedFields& fields);
+  std::optional<FieldCatalogue> with_fields(const OpenOptions& options) const;
+  void adopt_indexed_fields(Row published);
+  bool make_columns(Row most);
+  bool background_columns();
+
   // core_write.cpp
   void check_writable() const;
   std::size_t write_distinct(const Batch& batch, std::span<const std::uint32_t> order, bool upsert);
@@ -460,6 +468,7 @@ class Core final : public IndexHost {
   std::string tuning_error_;      // guarded by failure_mutex_: of the last measuring
 
   std::unique_ptr<BackgroundJob> checkpoint_job_;
+  std::unique_ptr<BackgroundJob> columns_job_;
   std::unique_ptr<BackgroundJob> index_job_;
   std::unique_ptr<BackgroundJob> compact_job_;
   Interrupt compact_stop_;

@@ -14,6 +14,7 @@
 #include "srvdb/base/error.h"
 #include "srvdb/base/events.h"
 #include "srvdb/base/planted_bugs.h"
+#include "srvdb/database/column_writer.h"
 #include "srvdb/database/core.h"
 #include "srvdb/database/row_chunks.h"
 #include "srvdb/index/row_mapping.h"
@@ -62,7 +63,9 @@ class Core::Compaction {
   void carry(MetaStore::WriteTxn& to, const MetaStore::ReadTxn& from, Row old);
   void carry_new_rows(MetaStore::WriteTxn& to, const MetaStore::ReadTxn& from);
   void drop_gone(MetaStore::WriteTxn& to);
-  void bring_over(MetaStore::WriteTxn& to, const MetaStore::ReadTxn& from);
+  void read_new_rows(ColumnWriter& columns, const MetaStore::ReadTxn& from) const;
+  void bring_over(MetaStore::WriteTxn& to, const MetaStore::ReadTxn& from,
+                  std::span<const Row> touched);
   void put_state(MetaStore::WriteTxn& to, const MetaStore::ReadTxn& from);
   void put_rows(std::span<const Row> old_rows);
   Row to_new(Row old) const {
@@ -157,6 +160,9 @@ void Core::Compaction::start() {
       RowFiles::create(files_, directory_, manifest.uuid, next_.generation, next_.dimension);
   manifest.generation = next_.generation;
   next_.meta = core_.open_meta(manifest, true);
+  const FieldCatalogue fields = core_.with_store(
+      [](const MetaStore::ReadTxn& store) { return FieldCatalogue(store).fresh(); });
+  next_.meta->update([&](MetaStore::WriteTxn& to) { fields.put(to, FieldCatalogue()); });
 }
 
 // ---- rows --------------------------------------------------------------------------------------
@@ -245,8 +251,11 @@ void Core::Compaction::copy_metadata(const MetaStore::ReadTxn& from) {
   std::vector<std::pair<Row, std::string_view>> piece;
   std::size_t bytes = 0;
   const auto flush = [&] {
+    ColumnWriter columns(FieldCatalogue(next_.meta->read()));
+    for (const auto& [row, text] : piece) columns.add(row, text);
     next_.meta->update([&](MetaStore::WriteTxn& to) {
       for (const auto& [row, text] : piece) to.put_metadata(row, text);
+      columns.apply(to);
     });
     piece.clear();
     bytes = 0;
@@ -304,7 +313,12 @@ void Core::Compaction::catch_up() {
     copy_new_rows(std::min(core_.applied_rows_.load(), view_->file_rows()));
     core_.with_store([&](const MetaStore::ReadTxn& from) {
       copy_log(from);
-      next_.meta->update([&](MetaStore::WriteTxn& to) { carry_new_rows(to, from); });
+      ColumnWriter columns(FieldCatalogue(next_.meta->read()));
+      read_new_rows(columns, from);
+      next_.meta->update([&](MetaStore::WriteTxn& to) {
+        carry_new_rows(to, from);
+        columns.apply(to);
+      });
     });
     carried_ = copied_;
   }
@@ -318,7 +332,18 @@ void Core::Compaction::finish(const Standstill&) {
   next_.rows->sync();
   core_.with_store([&](const MetaStore::ReadTxn& from) {
     copy_log(from);
-    next_.meta->update([&](MetaStore::WriteTxn& to) { bring_over(to, from); });
+    ColumnWriter columns(FieldCatalogue(next_.meta->read()));
+    read_new_rows(columns, from);
+    const std::vector<Row> touched = core_.touched_rows();
+    for (const Row old : touched) {
+      if (old < carried_ && to_new(old) != kNoRow && !view_->gone.test(old)) {
+        columns.replace(to_new(old), from.metadata(old).value_or(std::string_view()));
+      }
+    }
+    next_.meta->update([&](MetaStore::WriteTxn& to) {
+      bring_over(to, from, touched);
+      columns.apply(to);
+    });
   });
   if (!planted(Bug::kPublishUnsyncedGeneration)) files_.sync_dir(directory_);
   files_.sync_dir(core_.path_);
@@ -329,6 +354,15 @@ void Core::Compaction::carry(MetaStore::WriteTxn& to, const MetaStore::ReadTxn& 
   const Row now = to_new(old);
   to.put_metadata(now, from.metadata(old).value_or(std::string_view()));
   to.set_expiry(now, from.expires_at(old));
+}
+
+// What the columns of the new store are to say of the rows that carry_new_rows() carries.
+void Core::Compaction::read_new_rows(ColumnWriter& columns, const MetaStore::ReadTxn& from) const {
+  from.for_each_metadata(
+      [&](Row old, std::string_view text) {
+        if (!view_->gone.test(old)) columns.add(to_new(old), text);
+      },
+      carried_, copied_);
 }
 
 // Of an id that has had several rows the last one stays: rows come in order.
@@ -355,8 +389,9 @@ void Core::Compaction::drop_gone(MetaStore::WriteTxn& to) {
   put_all_chunks(to, RowSet::kGone, RowBitmap().with_rows(gone));
 }
 
-void Core::Compaction::bring_over(MetaStore::WriteTxn& to, const MetaStore::ReadTxn& from) {
-  for (const Row old : core_.touched_rows()) {
+void Core::Compaction::bring_over(MetaStore::WriteTxn& to, const MetaStore::ReadTxn& from,
+                                  std::span<const Row> touched) {
+  for (const Row old : touched) {
     if (old < carried_ && to_new(old) != kNoRow) carry(to, from, old);
   }
   carry_new_rows(to, from);

@@ -196,6 +196,7 @@ void Core::switch_generation(const Standstill&, NextGeneration next) {
                    " will be removed when the database is opened again: " + error.what());
   }
   index_job_->wake();
+  columns_job_->wake();  // a snapshot may have been without some
 }
 
 // After a failure the manifest says which of the two generations the directory holds; when it may

@@ -7,6 +7,7 @@
 
 #include "srvdb/base/error.h"
 #include "srvdb/base/events.h"
+#include "srvdb/database/column_writer.h"
 #include "srvdb/database/core.h"
 #include "srvdb/database/registry.h"
 #include "srvdb/database/snapshot.h"
@@ -100,6 +101,7 @@ void Core::check_options(const OpenOptions& options) {
   check_ef(options.ef);
   if (options.recall != 0) check_recall(options.recall);
   MemoryBudget::check(options.memory_limit);
+  if (options.indexed_fields) check_indexed_fields(*options.indexed_fields);
   check_range("buffer_bytes", options.buffer_bytes, 4096, std::uint64_t{1} << 40);
   check_range("flush_rows", options.flush_rows, 1, kMaxRows);
   check_range("snapshot_keep", options.snapshot_keep, 1, 1'000'000);
@@ -186,6 +188,7 @@ void Core::start() {
   index_job_ = std::make_unique<BackgroundJob>([this] { return background_index(); });
   compact_job_ = std::make_unique<BackgroundJob>([this] { return background_compact(); });
   tuning_job_ = std::make_unique<BackgroundJob>([this] { return background_calibrate(); });
+  columns_job_ = std::make_unique<BackgroundJob>([this] { return background_columns(); });
   if (manifest) {
     open_existing(std::move(*manifest));
     if (!options_.read_only) remove_leftovers();
@@ -195,6 +198,11 @@ void Core::start() {
   if (options_.lock_memory) lock_memory(true);
   if (options_.prefault) start_prefault();
   index_job_->wake();  // not before: recovery takes no locks
+  if (options_.background) {
+    columns_job_->wake();
+  } else if (!options_.read_only) {
+    while (make_columns(kColumnRowsAtOnce)) continue;
+  }
   schedule_snapshot();
 }
 
@@ -222,6 +230,7 @@ void Core::create_new() {
     if (files_.exists(leftover)) files_.remove(leftover);
   }
   open_store(true);
+  adopt_indexed_fields(0);
   files_.sync_dir(generation_path());
   sync_name(files_, path_);
   write_manifest(files_, path_, manifest_);
@@ -271,6 +280,7 @@ void Core::open_existing(Manifest manifest) {
     return make_view(manifest_, store, row_files_.get());
   });
   if (row_files_) start_indexer();
+  adopt_indexed_fields(state.published_rows);
   // A reader beside a living writer sees the last checkpoint; the log is then still being written.
   // A snapshot has no log.
   if (is_snapshot(manifest_)) return;
@@ -351,6 +361,10 @@ void Core::join(const OpenOptions& options) {
                                               durability_name(options_.durability) +
                                               ", asked for " + durability_name(options.durability));
   }
+  if (!options.read_only && with_fields(options)) {
+    throw Error(ErrorCode::kInvalidInput,
+                path_ + " is open in this process with other indexed_fields than asked for");
+  }
   if (options.dimension && !options.read_only && !failed_) set_dimension(*options.dimension);
 }
 
@@ -402,6 +416,7 @@ void Core::close() {
   tuning_job_->stop();
   compact_job_->stop();
   index_job_->stop();
+  columns_job_->stop();
   checkpoint_job_->stop();
   // From here on nobody else uses the core.
   std::exception_ptr error;
@@ -436,6 +451,7 @@ Core::~Core() {
   if (tuning_job_) tuning_job_->stop();
   if (compact_job_) compact_job_->stop();
   if (index_job_) index_job_->stop();
+  if (columns_job_) columns_job_->stop();
   if (checkpoint_job_) checkpoint_job_->stop();
   if (lock_) registry_unwatch_lock(lock_.get());
 }

@@ -36,6 +36,13 @@ inline constexpr std::uint32_t kDefaultM = 16;
 inline constexpr std::uint32_t kDefaultEfConstruction = 200;
 inline constexpr std::uint32_t kDefaultEf = 100;
 
+// Which fields of metadata have columns (cpp/FORMAT.md), so that filters on them need not read
+// documents.
+struct IndexedFields {
+  bool all = true;                 // each as it first appears, up to 64
+  std::vector<std::string> paths;  // not all: these, keys joined by dots; the order does not matter
+};
+
 // An absent value means "as stored"; for a new database the default in the comment. A present value
 // that differs from the stored one is Error(kInvalidInput) naming both (kDimension for the
 // dimension).
@@ -45,8 +52,10 @@ struct OpenOptions {
   std::optional<Mode> mode;              // default: auto
   std::optional<std::uint32_t> m;        // 2..128, half of a row's links at most; default 16
   std::optional<std::uint32_t> ef_construction;  // 1..100,000; default 200
-  std::uint32_t ef = kDefaultEf;                 // 1..1,000,000; not stored
-  double recall = 0;                             // (0, 1]: in the place of ef; 0: by ef; not stored
+  // Default: all. One that differs from what is stored takes its place, and columns are made anew.
+  std::optional<IndexedFields> indexed_fields;
+  std::uint32_t ef = kDefaultEf;  // 1..1,000,000; not stored
+  double recall = 0;              // (0, 1]: in the place of ef; 0: by ef; not stored
   Durability durability = Durability::kOs;
   bool read_only = false;
   bool create = true;                   // when false, a missing database is kNotFound

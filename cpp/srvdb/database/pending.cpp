@@ -22,29 +22,6 @@ std::uint64_t id_prefix(std::string_view id) noexcept {
 
 }  // namespace
 
-std::string_view TextArena::copy(std::string_view text) {
-  if (text.empty()) return {};
-  if (text.size() > kBlockBytes / 4) {  // a block of its own; the current one stays in use
-    blocks_.emplace_back(text.begin(), text.end());
-    bytes_ += text.size();
-    return {blocks_.back().data(), text.size()};
-  }
-  make_room(text.size());
-  std::memcpy(at_, text.data(), text.size());
-  const std::string_view out(at_, text.size());
-  at_ += text.size();
-  left_ -= text.size();
-  return out;
-}
-
-void TextArena::make_room(std::size_t bytes) {
-  if (bytes <= left_) return;
-  blocks_.emplace_back(kBlockBytes);
-  bytes_ += kBlockBytes;
-  at_ = blocks_.back().data();
-  left_ = kBlockBytes;
-}
-
 std::optional<Row> PendingChanges::find(std::string_view id) const {
   const auto at = ids_.find(id);
   if (at == ids_.end()) return std::nullopt;

@@ -15,7 +15,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -24,25 +23,10 @@
 #include <vector>
 
 #include "srvdb/base/large_memory.h"
+#include "srvdb/base/text_arena.h"
 #include "srvdb/base/types.h"
 
 namespace srvdb {
-
-// Append-only text memory in blocks; views into it stay valid until it is destroyed.
-class TextArena {
- public:
-  std::string_view copy(std::string_view text);
-  // Makes copy() of as many bytes certain not to throw.
-  void make_room(std::size_t bytes);
-  std::size_t bytes() const noexcept { return bytes_; }
-
- private:
-  static constexpr std::size_t kBlockBytes = 256u << 10;
-  std::vector<LargeVector<char>> blocks_;
-  char* at_ = nullptr;
-  std::size_t left_ = 0;
-  std::size_t bytes_ = 0;  // held in all, unused ends of blocks included
-};
 
 class PendingChanges {
  public:

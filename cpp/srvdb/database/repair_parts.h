@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "srvdb/database/field_catalogue.h"
 #include "srvdb/database/inspect.h"
 #include "srvdb/database/repair.h"
 #include "srvdb/database/store_salvage.h"
@@ -66,6 +67,7 @@ class Repairer {
   void fill_metadata(StoreFiller& out, StoreSalvage& store);
   void fill_expiry(StoreFiller& out, StoreSalvage& store);
   void fill_log(StoreFiller& out, StoreSalvage& store);
+  FieldCatalogue wanted_fields(const StoreSalvage& store);
   Manifest new_manifest() const;
   void copy_log();
   bool has_its_rows(const WalRecord& record) const;

@@ -3,6 +3,8 @@
 #include <functional>
 #include <string>
 
+#include "srvdb/base/error.h"
+#include "srvdb/database/column_writer.h"
 #include "srvdb/database/repair_parts.h"
 
 namespace srvdb {
@@ -73,8 +75,27 @@ void Repairer::fill_store(StoreSalvage& store) {
         [&](std::uint32_t number, ByteSpan bits) { txn.put_chunk(RowSet::kSoft, number, bits); });
     for (const auto& [source, position] : store.positions()) txn.set_position(source, position);
     txn.set_state(state);
+    FieldCatalogue fields = wanted_fields(store);
+    fields.set_missing(0, state.published_rows);
+    fields.put(txn, FieldCatalogue());
   });
+  while (make_missing_columns(made, kColumnRowsAtOnce)) check(options_.interrupt);
   files_.sync_dir(directory);
+}
+
+// Columns are made anew; which fields have some is what was wanted of the damaged database.
+FieldCatalogue Repairer::wanted_fields(const StoreSalvage& store) {
+  FieldCatalogue fields;
+  try {
+    if (store.column_state()) fields.decode_state(as_byte_span(*store.column_state()));
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kCorruption) throw;
+    fields = FieldCatalogue();
+  }
+  if (!store.column_state() && !store.is_whole('s')) {
+    doubtful("which fields of metadata were indexed was lost; all are");
+  }
+  return fields.fresh();
 }
 
 void Repairer::fill_ids(StoreFiller& out, StoreSalvage& store) {

@@ -64,6 +64,7 @@ void StoreSalvage::keep_stray(const PageWalk::Entry& entry) {
 void StoreSalvage::read_state(const PageWalk::Entry& entry) {
   const std::string_view key = as_text(entry.key);
   if (key == kMetaStateKey && !state_) state_ = decode_meta_state(entry.bytes);
+  if (key == kColumnStateKey && !column_state_) column_state_ = as_text(entry.bytes);
   if (key.starts_with(kPositionPrefix) && entry.bytes.size() == 8) {
     positions_.emplace(key.substr(kPositionPrefix.size()), load<std::uint64_t>(entry.bytes.data()));
   }

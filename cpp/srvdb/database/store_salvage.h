@@ -25,6 +25,8 @@ class StoreSalvage {
   // Nothing when it is lost; that of a new store when nothing was ever written.
   const std::optional<MetaState>& state() const noexcept { return state_; }
   const std::map<std::string, std::uint64_t>& positions() const noexcept { return positions_; }
+  // What is kept of the columns as a whole; nothing when that is lost, or never was.
+  const std::optional<std::string>& column_state() const noexcept { return column_state_; }
   Sequence newest_log_entry() const noexcept { return newest_log_entry_; }
 
   void for_each(char tree, const PageWalk::OnEntry& entry);
@@ -38,6 +40,7 @@ class StoreSalvage {
   std::map<char, std::map<std::string, std::string>> strays_;  // tree → key → bytes
   std::optional<MetaState> state_;
   std::map<std::string, std::uint64_t> positions_;
+  std::optional<std::string> column_state_;
   Sequence newest_log_entry_ = 0;
 };
 

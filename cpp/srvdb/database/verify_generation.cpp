@@ -189,6 +189,7 @@ void GenerationCheck::check_store(PageWalk& walk) {
   read_bits(walk);
   check_ids_tree(walk);
   check_other_trees(walk);
+  check_columns(walk);
 }
 
 void GenerationCheck::read_bits(PageWalk& walk) {

@@ -55,6 +55,7 @@ class GenerationCheck {
   void check_ids_tree(PageWalk& walk);
   void check_id_entry(const PageWalk::Entry& entry);
   void check_other_trees(PageWalk& walk);
+  void check_columns(PageWalk& walk);
   void check_derived();
   void check_codes(const ManifestDerived& entry);
   void check_graph(const ManifestDerived& entry);

@@ -54,7 +54,8 @@ struct MetaState {
   std::uint64_t log_bytes = 0;
   bool operator==(const MetaState&) const = default;
 };
-inline constexpr std::string_view kMetaStateKey = "state";  // in tree state
+inline constexpr std::string_view kMetaStateKey = "state";      // in tree state
+inline constexpr std::string_view kColumnStateKey = "columns";  // likewise
 // Nothing when the bytes cannot be a state.
 std::optional<MetaState> decode_meta_state(ByteSpan bytes) noexcept;
 

@@ -15,7 +15,6 @@
 namespace srvdb {
 
 inline constexpr std::string_view kPositionPrefix = "position/";
-inline constexpr std::string_view kColumnStateKey = "columns";
 inline constexpr std::size_t kCrcBytes = 4;
 
 // LMDB's map is full. Thrown inside update() only, which grows the map and starts again.

@@ -39,7 +39,7 @@ inline void put_rows(MetaStore::WriteTxn& txn, Row first, Row count, int version
   const std::string entry = "entry " + std::to_string(version);
   txn.put_log(first + 1, as_byte_span(entry));
   const ColumnKey column{first % 7, first / 50};
-  txn.put_column(column, as_byte_span(entry + std::string(20 + first * 20, 'c')));
+  txn.put_column(column, as_byte_span(entry + std::string(first, 'c')));
   txn.put_field(column.field, as_byte_span(entry));
   txn.set_column_state(as_byte_span(entry));
   MetaState state;

@@ -1,0 +1,76 @@
+// Core: which fields have columns, and making those that are missing. (Columns of new rows and of
+// changed ones are made by each checkpoint, checkpoint.cpp.)
+
+#include "srvdb/base/error.h"
+#include "srvdb/base/events.h"
+#include "srvdb/database/column_writer.h"
+#include "srvdb/database/core.h"
+#include "srvdb/filter/document.h"
+
+namespace srvdb {
+
+namespace {
+
+constexpr std::size_t kMostPaths = 1024;
+
+}  // namespace
+
+void Core::check_indexed_fields(const IndexedFields& fields) {
+  if (fields.all) return;
+  if (fields.paths.size() > kMostPaths) {
+    throw Error(ErrorCode::kInvalidInput, "indexed_fields must name at most " +
+                                              std::to_string(kMostPaths) + " fields, got " +
+                                              std::to_string(fields.paths.size()));
+  }
+  for (const std::string& path : fields.paths) {
+    if (path.size() <= filter::kMaxPathBytes) continue;
+    throw Error(ErrorCode::kInvalidInput, "a field of indexed_fields must be at most " +
+                                              std::to_string(filter::kMaxPathBytes) +
+                                              " bytes long, got " + std::to_string(path.size()));
+  }
+}
+
+// The catalogue that the options ask for, without a field; nothing when it is the one there is.
+std::optional<FieldCatalogue> Core::with_fields(const OpenOptions& options) const {
+  if (!options.indexed_fields) return std::nullopt;
+  const FieldCatalogue before(meta_->read());
+  FieldCatalogue wanted = before;
+  std::optional<std::vector<std::string>> only;
+  if (!options.indexed_fields->all) only = options.indexed_fields->paths;
+  wanted.set_only(std::move(only));
+  if (wanted.only() == before.only()) return std::nullopt;
+  return wanted;
+}
+
+// While opening. Columns that go are dropped at once; those that come are made in the background,
+// and do not count before they are whole.
+void Core::adopt_indexed_fields(Row published) {
+  if (options_.read_only) return;
+  std::optional<FieldCatalogue> wanted = with_fields(options_);
+  if (!wanted) return;
+  wanted->set_missing(0, published);
+  meta_->update([&](MetaStore::WriteTxn& txn) {
+    txn.clear_columns();
+    txn.set_column_state(as_byte_span(wanted->state_bytes()));
+  });
+}
+
+// True when it has made some, and there may be more.
+bool Core::make_columns(Row most) {
+  const std::lock_guard one(checkpoint_mutex_);
+  check_writable();
+  return writing([&] { return make_missing_columns(*meta_, most); });
+}
+
+bool Core::background_columns() {
+  if (options_.read_only || failed_) return false;
+  try {
+    return make_columns(kColumnRowsAtOnce);
+  } catch (const std::exception& error) {
+    // Filters go on reading documents; the next opening tries again.
+    post_event(Event::Level::kWarning, path_ + ": columns were not made: " + error.what());
+  }
+  return false;
+}
+
+}  // namespace srvdb
