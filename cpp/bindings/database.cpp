@@ -166,6 +166,7 @@ void register_database(py::module_& module) {
   register_lifecycle(database);
   register_search(database);
   register_reading(database);
+  register_filters(database);
 }
 
 }  // namespace srvdb::bindings

@@ -43,7 +43,8 @@ using HandleClass = pybind11::class_<Handle>;
 
 void register_database(pybind11::module_& module);  // opening, writing, life
 void register_changes(HandleClass& database);       // update, soft delete, change log, compaction
-void register_lifecycle(HandleClass& database);     // snapshots, backups, refresh
+void register_filters(HandleClass& database);    // what takes a filter: counting, facets, changes
+void register_lifecycle(HandleClass& database);  // snapshots, backups, refresh
 void register_maintenance(pybind11::module_& module);  // verify, repair
 void register_search(HandleClass& database);           // search, search_batch
 void register_reading(HandleClass& database);          // metadata, records, scroll, count, stats

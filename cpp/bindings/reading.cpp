@@ -27,10 +27,10 @@ py::tuple to_tuple(const Record& record, bool with_metadata, bool with_embedding
 }
 
 py::list records(const Handle& self, const py::object& ids, bool with_embedding,
-                 bool include_deleted) {
+                 bool include_deleted, std::string_view where) {
   const IdList list(ids, 0, py::len(ids), 0);
-  const auto found =
-      call_core([&] { return self.core().records(list.views(), with_embedding, include_deleted); });
+  const auto found = call_core(
+      [&] { return self.core().records(list.views(), with_embedding, include_deleted, where); });
   py::list answer;
   for (const std::optional<Record>& record : found) {
     if (record) {
@@ -43,10 +43,11 @@ py::list records(const Handle& self, const py::object& ids, bool with_embedding,
 }
 
 py::list scroll(const Handle& self, const py::str& after, std::size_t limit, bool with_metadata,
-                bool with_embedding) {
+                bool with_embedding, std::string_view where, bool include_deleted) {
   const std::string_view start = id_view(after, "after: ");
-  const auto found =
-      call_core([&] { return self.core().scroll(start, limit, with_metadata, with_embedding); });
+  const auto found = call_core([&] {
+    return self.core().scroll(start, limit, with_metadata, with_embedding, where, include_deleted);
+  });
   py::list answer;
   for (const Record& record : found) {
     answer.append(to_tuple(record, with_metadata, with_embedding));
@@ -150,14 +151,13 @@ py::dict stats(const Handle& self) {
 void register_reading(HandleClass& database) {
   database
       .def("records", &records, py::arg("ids"), py::arg("with_embedding"),
-           py::arg("include_deleted") = false)
+           py::arg("include_deleted") = false, py::arg("where") = "")
       .def("scroll", &scroll, py::arg("after"), py::arg("limit"), py::arg("with_metadata"),
-           py::arg("with_embedding"))
+           py::arg("with_embedding"), py::arg("where") = "", py::arg("include_deleted") = false)
       .def("scroll_ids", &scroll_ids, py::arg("after"), py::arg("limit"))
       .def("metadata", &metadata, py::arg("id"))
       .def("contains", &contains, py::arg("id"))
-      .def("count",
-           [](const Handle& self) { return call_core([&] { return self.core().count(); }); })
+      .def("metric", [](const Handle& self) { return std::string(metric_name(self.metric())); })
       .def("stats", &stats);
 }
 

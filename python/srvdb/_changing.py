@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from srvdb._arrays import as_count, as_ids
+from srvdb._arrays import Metadata, as_count, as_ids
+from srvdb._filters import Where, as_where, is_filter
 from srvdb._moments import as_sequence
 from srvdb._native import CoreDatabase
 from srvdb._progress import Progress, Report
@@ -24,11 +25,49 @@ class Changing(Updating):
     def _update(self, updates: Updates) -> int:
         return self._core.update(*updates)
 
-    def soft_delete(self, ids: Sequence[str]) -> int:
+    def _update_where(self, where: str, metadata: Metadata, expires_at: int) -> int:
+        return self._core.update_where(where, [metadata], expires_at)
+
+    def delete(self, ids: Sequence[str] | None = None, *, where: Where | None = None) -> int:
+        """Remove rows for good, soft-deleted ones too; unknown ids are ignored.
+
+        Parameters
+        ----------
+        ids : sequence of str, optional
+            Which rows.
+        where : dict, optional
+            In the place of ``ids``: all rows that match this filter (see ``search``) and are not
+            soft-deleted. More than 100,000 are removed in several steps, each wholly or not at
+            all.
+
+        Returns
+        -------
+        int
+            Rows removed.
+
+        Examples
+        --------
+        >>> db.delete(["a", "nobody"])
+        1
+        >>> db.delete(where={"year": {"$lt": 2030}})
+        2
+        """
+        if is_filter("delete", ids, where):
+            return self._core.remove_where(as_where(where))
+        return self._core.remove(as_ids(ids))
+
+    def soft_delete(self, ids: Sequence[str] | None = None, *, where: Where | None = None) -> int:
         """Hide rows from searches and look-ups, at once; ``restore`` brings them back.
 
         Ids that are unknown or soft-deleted already are ignored. Adding such an id is refused;
         ``upsert`` replaces it and makes it live, ``delete`` removes it for good.
+
+        Parameters
+        ----------
+        ids : sequence of str, optional
+            Which rows.
+        where : dict, optional
+            In the place of ``ids``: all rows that match this filter; see ``delete``.
 
         Returns
         -------
@@ -44,6 +83,8 @@ class Changing(Updating):
         >>> db.search([1.0, 0.0], include_deleted=True).ids
         ['a', 'c', 'b']
         """
+        if is_filter("soft_delete", ids, where):
+            return self._core.soft_delete_where(as_where(where))
         return self._core.soft_delete(as_ids(ids))
 
     def restore(self, ids: Sequence[str]) -> int:

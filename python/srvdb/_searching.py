@@ -1,4 +1,4 @@
-"""The reading half of :class:`Database`: searching, and reading by id."""
+"""The searching part of :class:`Database`."""
 
 from __future__ import annotations
 
@@ -7,34 +7,33 @@ from typing import Any
 
 import numpy.typing as npt
 
-from srvdb._arrays import MAX_K, as_count, as_ids, as_matrix, as_recall, as_vector
-from srvdb._native import CoreDatabase, StopFlag, __version__
-from srvdb._verbs import Verbs
-from srvdb.config import Settings
-from srvdb.hits import Hits, Record, as_include, to_record
+from srvdb._arrays import MAX_K, Floats, as_count, as_matrix, as_recall, as_vector
+from srvdb._filters import Where, as_group, as_where, as_wheres
+from srvdb._native import StopFlag
+from srvdb._reading import Reading
+from srvdb._recommending import Recommending
+from srvdb.hits import Hit, Hits, as_include
 
 MAX_EF = 1_000_000
 MAX_THREADS = 4096
 
 
-class Searching(Verbs):
-    """Methods that change nothing."""
-
-    _core: CoreDatabase
-    settings: Settings
-
-    # ---- search ----------------------------------------------------------------------------------
+class Searching(Reading, Recommending):
+    """Methods that find what is near."""
 
     def search(
         self,
         query: npt.ArrayLike | Sequence[float],
         k: int = 10,
         *,
+        where: Where | None = None,
         ef: int | None = None,
         recall: float | None = None,
         exact: bool = False,
         include: Iterable[str] = (),
         include_deleted: bool = False,
+        group_by: str | None = None,
+        group_size: int = 1,
     ) -> Hits:
         """Return the k nearest rows, best first.
 
@@ -43,7 +42,10 @@ class Searching(Verbs):
         query : array_like, shape (dimension,)
             The vector to compare with.
         k : int, default 10
-            How many hits at most; fewer when fewer rows exist.
+            How many hits at most; fewer when fewer rows exist, or match.
+        where : dict, optional
+            Only rows whose metadata match this filter, such as ``{"year": {"$gte": 2020}}``. The
+            rows are known before the search begins, so there are k hits when k rows match.
         ef : int, optional
             Candidates of a graph search, 1 to 1,000,000: more finds more and takes longer.
         recall : float, optional
@@ -58,6 +60,13 @@ class Searching(Verbs):
             What to read together with the hits; else it is read on first use.
         include_deleted : bool, default False
             Whether soft-deleted rows take part.
+        group_by : str, optional
+            The best of each group of rows: those with the same value in this metadata field. There
+            are k groups at most, those with the best rows, each with its ``group_size`` best rows;
+            all hits come best first. A row is in no group, and not found, when the field is missing
+            or holds an array or an object.
+        group_size : int, default 1
+            Hits of a group at most.
 
         Returns
         -------
@@ -71,6 +80,8 @@ class Searching(Verbs):
         InvalidInputError
             ``k`` below 1, NaN or infinity in the query, an unknown name in ``include``, ``ef`` and
             ``recall`` both.
+        FilterError
+            A filter that cannot be read; the message has the path inside of it.
 
         Examples
         --------
@@ -78,6 +89,10 @@ class Searching(Verbs):
         ...     print(id, round(score, 3))
         b 1.0
         c 0.707
+        >>> db.search([0.0, 1.0], k=2, where={"year": {"$in": [2023, 2024]}}).ids
+        ['a']
+        >>> db.search([0.0, 1.0], group_by="year").ids
+        ['b', 'a']
         """
         metadata, embedding = as_include(include)
         if type(k) is not int or not 0 < k <= MAX_K:
@@ -85,15 +100,65 @@ class Searching(Verbs):
         width = 0 if ef is None else as_count(ef, "ef", 1, MAX_EF)
         share = 0.0 if recall is None else as_recall(recall)
         vector, deleted = as_vector(query), bool(include_deleted)
+        text = "" if where is None else as_where(where)
+        if group_by is not None:
+            return Hits(
+                self._core.search_groups(
+                    vector,
+                    k,
+                    width,
+                    bool(exact),
+                    metadata,
+                    embedding,
+                    deleted,
+                    share,
+                    text,
+                    *as_group(group_by, group_size),
+                )[0]
+            )
         return Hits(
-            self._core.search(vector, k, width, bool(exact), metadata, embedding, deleted, share)
+            self._core.search(
+                vector, k, width, bool(exact), metadata, embedding, deleted, share, text
+            )
         )
+
+    def _metric(self) -> str:
+        return self._core.metric()
+
+    def _search_groups(
+        self,
+        query: Floats,
+        k: int,
+        where: str,
+        ef: int | None,
+        recall: float | None,
+        exact: bool,
+        include: Iterable[str],
+        include_deleted: bool,
+        group_by: str,
+        group_size: int,
+    ) -> list[tuple[Hit, str]]:
+        """Return hits with their groups, to be merged with those of other shards."""
+        hits, groups = self._core.search_groups(
+            query,
+            k,
+            0 if ef is None else as_count(ef, "ef", 1, MAX_EF),
+            bool(exact),
+            *as_include(include),
+            bool(include_deleted),
+            0.0 if recall is None else as_recall(recall),
+            where,
+            group_by,
+            group_size,
+        )
+        return list(zip(hits, groups, strict=True))
 
     def search_batch(
         self,
         queries: npt.ArrayLike | Sequence[Sequence[float]],
         k: int = 10,
         *,
+        where: Where | Sequence[Where | None] | None = None,
         ef: int | None = None,
         recall: float | None = None,
         exact: bool = False,
@@ -107,6 +172,8 @@ class Searching(Verbs):
         ----------
         queries : array_like, shape (n_queries, dimension)
             The vectors to compare with.
+        where : dict or list of dict, optional
+            One filter for all queries, or a list with one (or None) for each.
         k, ef, recall, exact, include, include_deleted
             As for ``search``.
         threads : int, default 1
@@ -121,15 +188,19 @@ class Searching(Verbs):
         --------
         >>> [hits.ids for hits in db.search_batch([[1, 0], [0, 1]], k=1)]
         [['a'], ['b']]
+        >>> filters = [{"year": 2025}, None]
+        >>> [hits.ids for hits in db.search_batch([[1, 0], [0, 1]], k=1, where=filters)]
+        [['c'], ['b']]
         """
         return self._search_batch(
-            queries, k, ef, recall, exact, include, include_deleted, threads, None
+            queries, k, where, ef, recall, exact, include, include_deleted, threads, None
         )
 
     def _search_batch(
         self,
         queries: Any,
         k: int,
+        where: object,
         ef: int | None,
         recall: float | None,
         exact: bool,
@@ -139,8 +210,10 @@ class Searching(Verbs):
         stop: StopFlag | None,
     ) -> list[Hits]:
         metadata, embedding = as_include(include)
+        rows = as_matrix(queries, "queries")
+        text, texts = as_wheres(where, len(rows))
         lists = self._core.search_batch(
-            as_matrix(queries, "queries"),
+            rows,
             as_count(k, "k", 1, MAX_K, clip=True),
             0 if ef is None else as_count(ef, "ef", 1, MAX_EF),
             bool(exact),
@@ -150,141 +223,7 @@ class Searching(Verbs):
             stop,
             bool(include_deleted),
             0.0 if recall is None else as_recall(recall),
+            text,
+            texts,
         )
         return [Hits(hits) for hits in lists]
-
-    # ---- read ------------------------------------------------------------------------------------
-
-    def get(self, id: str) -> str | None:
-        """Return a row's metadata as JSON text, ``"{}"`` when it has none, None when it is unknown.
-
-        Text that was given as text comes back as it was given.
-
-        Examples
-        --------
-        >>> db.get("a"), db.get("nobody")
-        ('{"year": 2024}', None)
-        """
-        return self._core.metadata(id)
-
-    def get_records(
-        self,
-        ids: Sequence[str],
-        *,
-        include: Iterable[str] = ("metadata",),
-        include_deleted: bool = False,
-    ) -> list[Record | None]:
-        """Return the rows with these ids, None for an unknown one.
-
-        Parameters
-        ----------
-        ids : sequence of str
-            Which rows.
-        include : iterable of {"metadata", "embedding"}, default ("metadata",)
-            What to read of each.
-        include_deleted : bool, default False
-            Whether soft-deleted rows are found.
-
-        Examples
-        --------
-        >>> record, nobody = db.get_records(["a", "nobody"], include=("metadata", "embedding"))
-        >>> record.id, record.metadata, record.embedding, record.expires_at, record.deleted
-        ('a', {'year': 2024}, array([1., 0.], dtype=float32), None, False)
-        >>> print(nobody)
-        None
-        """
-        metadata, embedding = as_include(include)
-        found = self._core.records(as_ids(ids), embedding, bool(include_deleted))
-        return [None if parts is None else to_record(parts, metadata) for parts in found]
-
-    def scroll(
-        self,
-        *,
-        limit: int = 100,
-        after: str | None = None,
-        include: Iterable[str] = ("metadata",),
-    ) -> list[Record]:
-        """Return rows in id order, page by page.
-
-        Parameters
-        ----------
-        limit : int, default 100
-            Rows of a page at most.
-        after : str, optional
-            Id of the last row of the page before; it need not exist.
-        include : iterable of {"metadata", "embedding"}, default ("metadata",)
-            What to read of each.
-
-        Examples
-        --------
-        >>> [record.id for record in db.scroll(limit=2)]
-        ['a', 'b']
-        >>> [record.id for record in db.scroll(limit=2, after="b")]
-        ['c']
-        """
-        metadata, embedding = as_include(include)
-        limit = as_count(limit, "limit", 1, MAX_K, clip=True)
-        page = self._core.scroll("" if after is None else after, limit, metadata, embedding)
-        return [to_record(parts, metadata) for parts in page]
-
-    def count(self) -> int:
-        """Return the number of rows; ``len(db)`` is the same.
-
-        Examples
-        --------
-        >>> db.count(), len(db), "a" in db
-        (3, 3, True)
-        """
-        return self._core.count()
-
-    def contains(self, id: str) -> bool:
-        """Return whether a row with this id exists; ``id in db`` is the same."""
-        return self._core.contains(id)
-
-    def _page_of_ids(self, after: str, limit: int) -> list[str]:
-        return self._core.scroll_ids(after, limit)
-
-    # ---- look ------------------------------------------------------------------------------------
-
-    def stats(self) -> dict[str, Any]:
-        """Return what the database is, how far its index is, and what settings are in force.
-
-        Returns
-        -------
-        dict
-            ``dimension`` (None before the first batch), ``metric``, ``mode``, ``searching`` (what a
-            search does now), ``count``, ``soft_deleted``, ``gone`` (rows that only take up room,
-            until compaction) and ``deleted_share`` (of these among all rows), ``linked_rows`` and
-            ``unlinked_rows`` of the graph, ``calibration``, ``disk_bytes``, ``simd``, ``settings``
-            (value and source of each), and more.
-
-            ``calibration`` is what ``recall=`` goes by: its ``state`` (``"none"``: too few rows to
-            matter; ``"default"``: not measured yet, so cautious; ``"measuring"``; ``"measured"``;
-            ``"due"``: to be measured again), ``rows``, ``time_us`` and ``seconds`` of the last
-            measurement, and ``curves``: for each k the number of ``queries``, whether they were
-            ``"rows"`` or ``"searches"`` asked before (``of``), and a ``curve`` of
-            ``(ef, recall, lower bound of it, microseconds)``.
-
-            ``memory`` holds bytes that this process takes for the database beyond the page cache:
-            the ``limit``, ``links`` under construction, ``buffers``, ``pending`` ids and metadata,
-            ``queries`` kept for measuring; and ``working_files``, links that the limit keeps out of
-            memory.
-
-        Examples
-        --------
-        >>> stats = db.stats()
-        >>> stats["count"], stats["metric"], stats["settings"]["durability"]
-        (3, 'cosine', {'value': 'os', 'source': 'default'})
-        """
-        stats = self._core.stats()
-        stats["dimension"] = stats["dimension"] or None
-        stats["deleted_share"] = stats["gone"] / stats["rows"] if stats["rows"] else 0.0
-        stats["unlinked_rows"] = stats["rows"] - stats["linked_rows"]
-        settings = self.settings.as_dict()
-        for name, entry in settings.items():
-            if name in stats and stats[name] != entry["value"]:
-                # Changed since (ef), or decided by an earlier opening in this process.
-                settings[name] = {"value": stats[name], "source": "this process"}
-        stats["settings"] = settings
-        stats["version"] = __version__
-        return stats

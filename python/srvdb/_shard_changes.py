@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from srvdb._arrays import as_count, as_ids
+from srvdb._arrays import Metadata, as_count, as_ids
+from srvdb._filters import Where, as_where, is_filter
 from srvdb._progress import Progress, Report
 from srvdb._shard_checks import check_updates
 from srvdb._shard_set import ShardSet
@@ -66,8 +67,28 @@ class ShardedChanges(Updating, ShardSet):
                 raise
         return sum(changed)
 
-    def soft_delete(self, ids: Sequence[str]) -> int:
+    def _update_where(self, where: str, metadata: Metadata, expires_at: int) -> int:
+        with self._writing:
+            return sum(
+                self._each(lambda shard, n: shard._update_where(where, metadata, expires_at))
+            )
+
+    def delete(self, ids: Sequence[str] | None = None, *, where: Where | None = None) -> int:
+        """Remove rows for good; see :meth:`Database.delete`."""
+        if is_filter("delete", ids, where):
+            text = as_where(where)
+            with self._writing:
+                return sum(self._each(lambda shard, n: shard.delete(where=text)))
+        parts = self._split(as_ids(ids))
+        with self._writing:
+            return sum(self._each(lambda shard, n: shard.delete(parts[n]) if parts[n] else 0))
+
+    def soft_delete(self, ids: Sequence[str] | None = None, *, where: Where | None = None) -> int:
         """Hide rows until they are restored; see :meth:`Database.soft_delete`."""
+        if is_filter("soft_delete", ids, where):
+            text = as_where(where)
+            with self._writing:
+                return sum(self._each(lambda shard, n: shard.soft_delete(where=text)))
         parts = self._split(as_ids(ids))
         with self._writing:
             return sum(self._each(lambda shard, n: shard.soft_delete(parts[n]) if parts[n] else 0))

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from srvdb._arrays import FLOAT32, Floats, Metadata, as_vector
-from srvdb._moments import Milliseconds, Moment, as_new_expiries
+from srvdb._filters import Where, as_where, is_filter
+from srvdb._moments import Milliseconds, Moment, as_milliseconds, as_new_expiries
 from srvdb._verbs import Verbs
 from srvdb.errors import DimensionError, InvalidInputError
 
@@ -102,34 +103,42 @@ class Updating(Verbs):
     @abstractmethod
     def _update(self, updates: Updates) -> int: ...
 
+    @abstractmethod
+    def _update_where(self, where: str, metadata: Metadata, expires_at: int) -> int: ...
+
     def update(
         self,
-        id: str,
+        id: str | None = None,
         embedding: npt.ArrayLike | Sequence[float] | None = None,
         metadata: Metadata = None,
         *,
+        where: Where | None = None,
         expires_at: Moment = None,
     ) -> int:
-        """Change a row that exists; what is not given stays as it is.
+        """Change a row that exists, or all that match a filter; what is not given stays as it is.
 
         The cost does not grow with the database. Without ``embedding`` no vector and no link of the
         graph is written.
 
         Parameters
         ----------
-        id : str
+        id : str, optional
             Which row.
         embedding : array_like, shape (dimension,), optional
             Its new vector.
         metadata : dict or str, optional
             Takes the place of all its metadata; ``{}`` leaves none.
+        where : dict, optional
+            In the place of ``id``: all rows that match this filter (see ``search``) and are not
+            soft-deleted get the metadata, the expiry, or both. Many thousands are changed in
+            several steps, each wholly or not at all.
         expires_at : datetime, timedelta, float or NEVER, optional
             When it expires, as for ``add``; :data:`srvdb.NEVER` removes an expiry.
 
         Returns
         -------
         int
-            Rows changed: 1.
+            Rows changed; by id: 1.
 
         Raises
         ------
@@ -146,7 +155,16 @@ class Updating(Verbs):
         1
         >>> db.get("a"), db.search([0.2, 1.0], k=1).ids
         ('{"year": 2030}', ['a'])
+        >>> db.update(where={"year": 2025}, metadata={"year": 2026})
+        2
         """
+        if is_filter("update", id, where):
+            if embedding is not None:
+                raise InvalidInputError("update with where takes metadata and expires_at only")
+            if metadata is None and expires_at is None:
+                raise InvalidInputError("expected metadata or expires_at to change, got none")
+            moment = -1 if expires_at is None else as_milliseconds(expires_at, "expires_at")
+            return self._update_where(as_where(where), metadata, moment)
         return self._update(as_updates([(id, embedding, metadata, expires_at)]))
 
     def batch_update(self, updates: Iterable[Mapping[str, Any] | Sequence[Any]]) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, TypeVar
 
+from srvdb._filters import Where
 from srvdb.errors import ClosedError, InvalidInputError, SrvDBError
 from srvdb.hits import to_html
 
@@ -47,7 +48,7 @@ class Verbs(ABC):
     path: str
 
     @abstractmethod
-    def count(self) -> int:
+    def count(self, where: Where | None = None) -> int:
         """Return the number of rows."""
 
     @abstractmethod

@@ -330,21 +330,6 @@ class Database(Changing, Lifecycle, Searching, Verifying):
         ids, rows, metadatas = self._check(ids, embeddings, metadatas)
         return self._core.write(ids, rows, metadatas, True, as_expiries(expires_at, len(ids)))
 
-    def delete(self, ids: Sequence[str]) -> int:
-        """Remove rows for good, soft-deleted ones too; unknown ids are ignored.
-
-        Returns
-        -------
-        int
-            Rows removed.
-
-        Examples
-        --------
-        >>> db.delete(["a", "nobody"])
-        1
-        """
-        return self._core.remove(as_ids(ids))
-
     def add_batch(
         self,
         ids: Any,

@@ -1,4 +1,4 @@
-"""What reading returns: :class:`Hit`, :class:`Hits`, :class:`Record` and :class:`LogEntry`."""
+"""What reading returns: hits, records, values with counts, entries of the change log."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from srvdb.errors import InvalidInputError, SrvDBError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Hit", "Hits", "LogEntry", "Record"]
+__all__ = ["FacetValue", "Hit", "Hits", "LogEntry", "Record"]
 
 _LONGEST_CELL = 160
 
@@ -127,6 +127,21 @@ class Record(NamedTuple):
     deleted: bool = False
 
 
+class FacetValue(NamedTuple):
+    """A value that rows have in a metadata field, as ``facet`` gives it.
+
+    Attributes
+    ----------
+    value : str, int, float, bool or None
+        The value.
+    count : int
+        How many rows have it.
+    """
+
+    value: str | int | float | bool | None
+    count: int  # type: ignore[assignment]  # a tuple's method is called so
+
+
 @dataclasses.dataclass(frozen=True)
 class LogEntry:
     """One entry of the change log.
@@ -155,6 +170,15 @@ class LogEntry:
     ids: tuple[str, ...] = ()
     details: dict[str, Any] | None = None
     shard: int | None = None
+
+
+def value_order(value: str | int | float | bool | None) -> tuple[int, Any]:
+    """Return what sorts the values of a facet: null, booleans, numbers, strings."""
+    if value is None:
+        return 0, 0
+    if isinstance(value, bool):
+        return 1, value
+    return (3, value) if isinstance(value, str) else (2, value)
 
 
 def to_record(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,19 +16,18 @@ from srvdb._arrays import (
     as_ids,
     as_matrix,
     as_metadatas,
-    as_vector,
     check_lengths,
 )
 from srvdb._moments import Milliseconds, Moments, as_expiries, part_of
-from srvdb._native import Counter, StopFlag
+from srvdb._native import Counter
 from srvdb._placement import MAX_SHARDS
 from srvdb._progress import Progress, Report
 from srvdb._shard_changes import ShardedChanges
 from srvdb._shard_checks import check_batch
 from srvdb._shard_lifecycle import ShardedLifecycle
+from srvdb._shard_reading import ShardedReading
 from srvdb.database import Database
 from srvdb.errors import DimensionError, SrvDBError
-from srvdb.hits import Hits, Record
 
 __all__ = ["ShardedDatabase"]
 
@@ -38,7 +37,7 @@ _Summed = (
 )  # fmt: skip
 
 
-class ShardedDatabase(ShardedChanges, ShardedLifecycle):
+class ShardedDatabase(ShardedChanges, ShardedLifecycle, ShardedReading):
     """Several databases that are used as one.
 
     An id lives in shard ``u64(BLAKE2b-64(id)) mod n``. Number, hash and order of the shards are
@@ -102,12 +101,6 @@ class ShardedDatabase(ShardedChanges, ShardedLifecycle):
         moments = as_expiries(expires_at, len(ids))
         return self._write(ids, embeddings, metadatas, True, moments, Counter())
 
-    def delete(self, ids: Sequence[str]) -> int:
-        """Remove rows for good; unknown ids are ignored. Returns how many were removed."""
-        parts = self._split(as_ids(ids))
-        with self._writing:
-            return sum(self._each(lambda shard, n: shard.delete(parts[n]) if parts[n] else 0))
-
     def add_batch(
         self,
         ids: Any,
@@ -150,116 +143,6 @@ class ShardedDatabase(ShardedChanges, ShardedLifecycle):
             _batches.note_added(error, counter.rows)
             raise
         return counter.rows
-
-    # ---- search ----------------------------------------------------------------------------------
-
-    def search(
-        self,
-        query: npt.ArrayLike | Sequence[float],
-        k: int = 10,
-        *,
-        ef: int | None = None,
-        recall: float | None = None,
-        exact: bool = False,
-        include: Iterable[str] = (),
-        include_deleted: bool = False,
-    ) -> Hits:
-        """Return the k nearest rows of all shards, best first; see :meth:`Database.search`."""
-        vector = as_vector(query)
-        names = tuple([include] if isinstance(include, str) else include)
-        deleted = include_deleted
-        answers = self._each(
-            lambda shard, n: shard.search(
-                vector,
-                k,
-                ef=ef,
-                recall=recall,
-                exact=exact,
-                include=names,
-                include_deleted=deleted,
-            )
-        )
-        return _merge(answers, k)
-
-    def search_batch(
-        self,
-        queries: npt.ArrayLike | Sequence[Sequence[float]],
-        k: int = 10,
-        *,
-        ef: int | None = None,
-        recall: float | None = None,
-        exact: bool = False,
-        include: Iterable[str] = (),
-        include_deleted: bool = False,
-        threads: int = 1,
-    ) -> list[Hits]:
-        """Search for many queries at once; see :meth:`Database.search_batch`.
-
-        ``threads`` counts for each shard.
-        """
-        rows = as_matrix(queries, "queries")
-        names = tuple([include] if isinstance(include, str) else include)
-        # One shard is searched by this thread, which listens to Ctrl-C itself.
-        stop = StopFlag() if len(self._shards) > 1 else None
-        answers = self._each(
-            lambda shard, n: shard._search_batch(
-                rows, k, ef, recall, exact, names, include_deleted, threads, stop
-            ),
-            stop,
-        )
-        return [_merge(lists, k) for lists in zip(*answers, strict=True)]
-
-    # ---- read ------------------------------------------------------------------------------------
-
-    def get(self, id: str) -> str | None:
-        """Return a row's metadata as JSON text; see :meth:`Database.get`."""
-        return self._home(id).get(id)
-
-    def get_records(
-        self,
-        ids: Sequence[str],
-        *,
-        include: Iterable[str] = ("metadata",),
-        include_deleted: bool = False,
-    ) -> list[Record | None]:
-        """Return the rows with these ids, None for an unknown one."""
-        ids = as_ids(ids)
-        parts = self._split(ids)
-        names = tuple([include] if isinstance(include, str) else include)
-        deleted = include_deleted
-        found = self._each(
-            lambda shard, n: (
-                shard.get_records(parts[n], include=names, include_deleted=deleted)
-                if parts[n]
-                else []
-            )
-        )
-        queues = [iter(records) for records in found]
-        return [next(queues[self.shard_of(id)]) for id in ids]
-
-    def scroll(
-        self,
-        *,
-        limit: int = 100,
-        after: str | None = None,
-        include: Iterable[str] = ("metadata",),
-    ) -> list[Record]:
-        """Return rows in id order, page by page; see :meth:`Database.scroll`."""
-        names = tuple([include] if isinstance(include, str) else include)
-        pages = self._each(lambda shard, n: shard.scroll(limit=limit, after=after, include=names))
-        return sorted((record for page in pages for record in page), key=_first)[:limit]
-
-    def count(self) -> int:
-        """Return the number of rows in all shards."""
-        return sum(shard.count() for shard in self._shards)
-
-    def contains(self, id: str) -> bool:
-        """Return whether a row with this id exists; ``id in db`` is the same."""
-        return self._home(id).contains(id)
-
-    def _page_of_ids(self, after: str, limit: int) -> list[str]:
-        pages = self._each(lambda shard, n: shard._page_of_ids(after, limit))
-        return sorted(id for page in pages for id in page)[:limit]
 
     # ---- keep and index --------------------------------------------------------------------------
 
@@ -368,13 +251,3 @@ class ShardedDatabase(ShardedChanges, ShardedLifecycle):
             raise
         finally:
             counter.rows += sum(added)
-
-
-def _first(record: Record) -> str:
-    return record.id
-
-
-def _merge(answers: Iterable[Hits], k: int) -> Hits:
-    return Hits(
-        sorted((hit for hits in answers for hit in hits), key=lambda hit: (-hit[1], hit[0]))[:k]
-    )

@@ -9,9 +9,11 @@
 // write_mutex_, state_mutex_, view_mutex_. The indexer has its own, taken before any of these.
 // Files: core_open.cpp (open, create, close), core_recover.cpp, core_write.cpp (batches of rows),
 // core_change.cpp (changes of rows that exist; publishing), core_expiry.cpp, checkpoint.cpp,
-// core_search.cpp, core_tuning.cpp (recall, and what it costs), core_memory.cpp, core_records.cpp
-// (look-ups by id, stats), core_columns.cpp (columns of metadata), core_log.cpp (the change log),
-// core_generation.cpp, core_snapshot.cpp (snapshots, restoring, backups).
+// core_search.cpp, core_filter.cpp (rows that match a filter), core_group.cpp (the best of each
+// group), core_facet.cpp (values with counts), core_tuning.cpp (recall, and what it costs),
+// core_memory.cpp, core_records.cpp (look-ups by id, stats), core_columns.cpp (columns of
+// metadata), core_log.cpp (the change log), core_generation.cpp, core_snapshot.cpp (snapshots,
+// restoring, backups).
 //
 // Compaction and restoring put another generation's files in the place of the present one's:
 // switch_generation() swaps meta_, row_files_ and indexer_ while it holds every lock but
@@ -42,6 +44,7 @@
 #include "srvdb/database/calibrator.h"
 #include "srvdb/database/database.h"
 #include "srvdb/database/field_catalogue.h"
+#include "srvdb/database/filter_cache.h"
 #include "srvdb/database/indexer.h"
 #include "srvdb/database/memory_budget.h"
 #include "srvdb/database/pending.h"
@@ -58,6 +61,8 @@
 
 namespace srvdb {
 
+class RowDocuments;  // row_documents.h
+
 // Numbers in the manifest start at 1 (cpp/FORMAT.md).
 inline std::uint8_t stored_number(Mode mode) noexcept {
   return static_cast<std::uint8_t>(static_cast<unsigned>(mode) + 1);
@@ -65,6 +70,14 @@ inline std::uint8_t stored_number(Mode mode) noexcept {
 inline std::uint8_t stored_number(Metric metric) noexcept {
   return static_cast<std::uint8_t>(static_cast<unsigned>(metric) + 1);
 }
+
+// What is to be read of rows, and of which.
+struct RecordOptions {
+  bool metadata = true;
+  bool embedding = false;
+  bool include_deleted = false;
+  std::string_view where = {};  // only rows that match this filter; "": all
+};
 
 class Core final : public IndexHost {
  public:
@@ -83,6 +96,9 @@ class Core final : public IndexHost {
   std::size_t update(std::span<const Update> updates, std::size_t dim);
   // Deletes, soft-deletes or restores.
   std::size_t change_targets(RecordType type, std::span<const std::string_view> ids);
+  // The same for the rows that a filter finds, in pieces that are each one change.
+  std::size_t change_where(RecordType type, std::string_view where);
+  std::size_t update_where(std::string_view where, const Update& update);
   // Takes a sequence for something that changes no row, so that the change log tells it.
   Sequence log_event(LogOperation operation, std::string_view details);
   std::size_t chunk_rows(std::size_t dim) const;
@@ -94,23 +110,29 @@ class Core final : public IndexHost {
   std::int64_t compact(const Progress& progress, Interrupt* interrupt);
 
   SearchResult search(const float* query, std::size_t dim, const SearchOptions& options);
+  SearchResult search_groups(const float* query, std::size_t dim, const SearchOptions& options,
+                             Interrupt* interrupt);
   std::vector<SearchResult> search_batch(const float* queries, std::size_t n, std::size_t dim,
-                                         const SearchOptions& options, Interrupt* interrupt);
+                                         const SearchOptions& options,
+                                         std::span<const std::string_view> wheres,
+                                         Interrupt* interrupt);
 
   // Reading may note that rows have expired.
   bool contains(std::string_view id);
   std::optional<std::string> metadata(std::string_view id);
   std::vector<std::optional<Record>> records(std::span<const std::string_view> ids,
-                                             bool with_embedding, bool include_deleted);
+                                             const RecordOptions& options);
   std::vector<std::string> deleted_ids();
   std::vector<LogEntry> change_log(const LogQuery& query) const;
   std::uint64_t trim_change_log(Sequence before);
   Sequence change_log_at(std::int64_t time_us) const;
-  std::vector<Record> scroll(std::string_view after, std::size_t limit, bool with_metadata,
-                             bool with_embedding);
+  std::vector<Record> scroll(std::string_view after, std::size_t limit,
+                             const RecordOptions& options);
   std::optional<std::string> hit_metadata(const View& view, Row row) const;
   std::vector<float> hit_embedding(const View& view, Row row) const;
-  std::size_t count();
+  std::size_t count(std::string_view where, Interrupt* interrupt);
+  std::vector<FacetValue> facet(std::string_view field, std::string_view where, std::size_t limit,
+                                Interrupt* interrupt);
   Stats stats() const;
 
   SnapshotInfo create_snapshot(const std::string& name);
@@ -169,6 +191,25 @@ class Core final : public IndexHost {
     std::size_t index = 0;  // into the list of ids
     Row row = kNoRow;
     bool soft = false;
+  };
+  // The rows that filters find, all at one moment.
+  struct Matching {
+    std::shared_ptr<const View> view;
+    std::vector<FilterCache::Entry> filters;  // with answers
+    const RowBitmap& rows(std::size_t filter = 0) const { return filters[filter].answer->matches; }
+  };
+  // How an answer is made from an older one.
+  struct FilterStep {
+    RowBitmap known;
+    Row from = 0;              // rows from here on are evaluated,
+    std::vector<Row> changed;  // and these
+  };
+  // What a search looks at.
+  struct Scope {
+    std::shared_ptr<const View> view;
+    std::shared_ptr<const FilterExclusion> exclusion;  // of the filter; null without one
+    const RowBitmap* excluded = nullptr;               // of `view` or `exclusion`
+    std::size_t eligible() const noexcept { return view->rows - excluded->count(); }
   };
   // Pending changes on their way into the metadata store.
   struct Frozen {
@@ -317,8 +358,13 @@ class Core final : public IndexHost {
   void update_view(ChangeView&& change);
 
   // core_change.cpp
+  // `only`: the rows that it may concern; null: all.
   Change target_change(RecordType type, std::span<const std::string_view> ids,
-                       std::vector<std::string_view>& targets) const;
+                       std::vector<std::string_view>& targets, const RowBitmap* only) const;
+  std::size_t write_targets(RecordType type, std::span<const std::string_view> ids,
+                            std::string_view where);
+  void write_update(std::span<const Update> updates, std::size_t dim,
+                    std::unique_lock<std::mutex>& lock);
   static std::string update_details(std::span<const Update> updates);
   Change update_change(std::span<const Update> updates) const;
   void carry_over(Change& change, std::span<const Update> updates) const;
@@ -387,15 +433,35 @@ class Core final : public IndexHost {
   void drop_graph(const View& view);
   void drop_codes(const View& view, const std::string& why);
   Mode searching(const View& view, const SearchOptions& options, std::size_t queries) const;
-  std::vector<ScoredRow> search_rows(const View& view, const float* query,
+  std::vector<ScoredRow> search_rows(const Scope& scope, const float* query,
                                      const SearchOptions& options, Interrupt* interrupt);
-  std::vector<ScoredRow> complete(const View& view, const float* query,
+  std::vector<ScoredRow> complete(const Scope& scope, const float* query,
                                   const SearchOptions& options, const GraphSearchOptions& graph,
                                   GraphResult&& result);
-  void search_turns(const std::shared_ptr<const View>& view, std::span<const float> queries,
+  void search_turns(const Scope& scope, std::span<const float> queries,
                     const SearchOptions& options, std::span<SearchResult> out);
+  void search_scope(const Scope& scope, std::span<const float> queries,
+                    const SearchOptions& options, std::span<SearchResult> out,
+                    Interrupt* interrupt);
   SearchResult finish_search(std::shared_ptr<const View> view,
                              std::span<const ScoredRow> rows) const;
+
+  // core_filter.cpp
+  Matching match(std::span<const std::string_view> wheres, Interrupt* interrupt = nullptr);
+  // state_mutex_ is held
+  FilterCache::Entry match_now(std::string_view where, const std::shared_ptr<const View>& view,
+                               const MetaStore::ReadTxn& store);
+  FilterStep filter_step(const FilterCache::Entry& filter, const View& view) const;  // likewise
+  std::shared_ptr<const PendingChanges> frozen_changes() const;                      // likewise
+  void note_edit(Sequence sequence, Row row);                                        // likewise
+  class GroupSearch;
+  void with_documents(const std::function<void(const RowDocuments& documents)>& look) const;
+  FilterCache::Entry match_in(std::string_view where, const RowDocuments& documents,
+                              Interrupt* interrupt);
+  Scope scope(std::string_view where, bool include_deleted, Interrupt* interrupt = nullptr);
+  Scope scope(const Matching& matching, std::size_t filter, std::string_view where,
+              bool include_deleted);
+  std::vector<std::string_view> matching_ids(const Matching& matching) const;
 
   // Runs read(transaction) on the store: a fresh snapshot, or the pinned one of a reader.
   template <typename Read>
@@ -404,7 +470,9 @@ class Core final : public IndexHost {
   // core_records.cpp; state_mutex_ is held
   std::optional<Row> find_row(const MetaStore::ReadTxn& store, std::string_view id) const;
   Record read_record(const MetaStore::ReadTxn& store, const View& view, std::string_view id,
-                     Row row, bool with_metadata, bool with_embedding) const;
+                     Row row, const RecordOptions& options) const;
+  void scroll_all(const MetaStore::ReadTxn& store, std::string_view after,
+                  const std::function<bool(std::string_view id, Row row)>& take) const;
   std::string metadata_of(const MetaStore::ReadTxn& store, Row row) const;
 
   const std::string path_;
@@ -443,7 +511,9 @@ class Core final : public IndexHost {
   std::vector<Row> touched_rows_;          // rows whose metadata or expiry changed
   PendingChanges active_;
   std::shared_ptr<const Frozen> frozen_;
-  std::set<std::pair<std::int64_t, Row>> due_;  // what expires up to due_until_, in order
+  std::deque<std::pair<Sequence, Row>> recent_edits_;  // rows whose metadata changed in place
+  Sequence edits_after_ = 0;                           // all such changes above it are there
+  std::set<std::pair<std::int64_t, Row>> due_;         // what expires up to due_until_, in order
   std::pair<std::int64_t, Row> due_until_{-1, 0};
   std::atomic<std::int64_t> next_due_{-1};  // milliseconds; before the first look: at once
 
@@ -474,6 +544,7 @@ class Core final : public IndexHost {
   Interrupt compact_stop_;
   std::unique_ptr<BackgroundJob> snapshot_job_;
 
+  FilterCache filters_;
   QueryRing queries_;
   std::atomic<bool> recall_wanted_{false};       // a search has named one
   std::atomic<std::uint32_t> wanted_hits_{0};    // bit i: step i of kMeasuredHits was asked for

@@ -77,10 +77,12 @@ std::string Core::update_details(std::span<const Update> updates) {
 
 // The change that an operation on ids makes now; `targets` are those of them that it concerns.
 Core::Change Core::target_change(RecordType type, std::span<const std::string_view> ids,
-                                 std::vector<std::string_view>& targets) const {
+                                 std::vector<std::string_view>& targets,
+                                 const RowBitmap* only) const {
   Change change;
   change.type = type;
   for (const Target& target : find_targets(ids)) {
+    if (only != nullptr && (target.soft || !only->test(target.row))) continue;
     if (type == RecordType::kSoftDelete && target.soft) continue;
     if (type == RecordType::kRestore && !target.soft) continue;
     targets.push_back(ids[target.index]);
@@ -102,9 +104,17 @@ std::size_t Core::change_targets(RecordType type, std::span<const std::string_vi
   }
   if (ids.empty()) return 0;
   expire_due();
+  return write_targets(type, ids, {});
+}
+
+// With a filter only those of the ids are changed that match it when it is their turn.
+std::size_t Core::write_targets(RecordType type, std::span<const std::string_view> ids,
+                                std::string_view where) {
   std::unique_lock lock = writer_turn(ids);
+  Matching matching;
+  if (!where.empty()) matching = match({&where, 1});
   std::vector<std::string_view> targets;
-  Change change = target_change(type, ids, targets);
+  Change change = target_change(type, ids, targets, where.empty() ? nullptr : &matching.rows());
   if (targets.empty()) return 0;
   RecordBuilder record;
   record.targets(targets);
@@ -191,6 +201,15 @@ std::size_t Core::update(std::span<const Update> updates, std::size_t dim) {
   std::vector<std::string_view> ids;
   for (const Update& update : updates) ids.push_back(update.id);
   std::unique_lock lock = writer_turn(ids);
+  write_update(updates, dim, lock);
+  return updates.size();
+}
+
+// Of ids that are the caller's turn to change.
+void Core::write_update(std::span<const Update> updates, std::size_t dim,
+                        std::unique_lock<std::mutex>& lock) {
+  std::vector<std::string_view> ids;
+  for (const Update& update : updates) ids.push_back(update.id);
   Change change = update_change(updates);
   change.ids = ids;
   change.details = update_details(updates);
@@ -218,7 +237,6 @@ std::size_t Core::update(std::span<const Update> updates, std::size_t dim) {
   }
   next_row_ += change.new_rows;
   finish(change, lock);
-  return updates.size();
 }
 
 // ---- showing a change --------------------------------------------------------------------------
@@ -266,7 +284,10 @@ void Core::put_pending(const Change& change) {
       if (row.now != row.old) {
         active_.put(change.ids[i], row.now, text);
       } else {
-        if (row.metadata) active_.set_metadata(row.now, text);
+        if (row.metadata) {
+          active_.set_metadata(row.now, text);
+          note_edit(change.sequence, row.now);
+        }
         if (compacting_) touched_rows_.push_back(row.now);
       }
       if (row.expires_at && (*row.expires_at != 0 || row.now == row.old)) {

@@ -12,6 +12,7 @@ namespace srvdb {
 namespace {
 
 constexpr const char* kNoMetadata = "{}";
+constexpr std::size_t kIdPage = 1024;  // ids read from the store at a time
 
 std::vector<float> copy_row(const View& view, Row row) {
   const RowsView rows = view.rows_view();
@@ -34,6 +35,13 @@ std::uint64_t directory_bytes(FileSystem& files, const std::string& directory) {
   return bytes;
 }
 
+// Whether sorting the ids of all rows that match costs less than going over the ids of all rows
+// until the page is full.
+bool is_cheaper_sorted(std::size_t matches, std::size_t limit, std::size_t rows) {
+  const auto found = static_cast<double>(matches);
+  return found * found <= static_cast<double>(limit) * static_cast<double>(rows);
+}
+
 }  // namespace
 
 std::optional<Row> Core::find_row(const MetaStore::ReadTxn& store, std::string_view id) const {
@@ -51,11 +59,11 @@ std::string Core::metadata_of(const MetaStore::ReadTxn& store, Row row) const {
 }
 
 Record Core::read_record(const MetaStore::ReadTxn& store, const View& view, std::string_view id,
-                         Row row, bool with_metadata, bool with_embedding) const {
+                         Row row, const RecordOptions& options) const {
   Record record;
   record.id = id;
-  if (with_metadata) record.metadata = metadata_of(store, row);
-  if (with_embedding) record.embedding = copy_row(view, row);
+  if (options.metadata) record.metadata = metadata_of(store, row);
+  if (options.embedding) record.embedding = copy_row(view, row);
   record.expires_at = expiry_of(store, row);
   record.deleted = view.soft.test(row);
   return record;
@@ -81,16 +89,21 @@ std::optional<std::string> Core::metadata(std::string_view id) {
 }
 
 std::vector<std::optional<Record>> Core::records(std::span<const std::string_view> ids,
-                                                 bool with_embedding, bool include_deleted) {
+                                                 const RecordOptions& options) {
   expire_due();
   std::vector<std::optional<Record>> out(ids.size());
+  const bool filtered = !options.where.empty();
+  if (filtered) match({&options.where, 1});  // most of it before the lock is taken
   const std::shared_lock state(state_mutex_);
   const std::shared_ptr<const View> view = this->view();
   with_store([&](const MetaStore::ReadTxn& store) {
+    FilterCache::Entry filter;
+    if (filtered) filter = match_now(options.where, view, store);
     for (std::size_t i = 0; i < ids.size(); ++i) {
       const std::optional<Row> row = find_row(store, ids[i]);
-      if (!row || (!include_deleted && view->soft.test(*row))) continue;
-      out[i] = read_record(store, *view, ids[i], *row, true, with_embedding);
+      if (!row || (!options.include_deleted && view->soft.test(*row))) continue;
+      if (filtered && !filter.answer->matches.test(*row)) continue;
+      out[i] = read_record(store, *view, ids[i], *row, options);
     }
   });
   return out;
@@ -105,19 +118,17 @@ std::vector<std::string> Core::deleted_ids() {
   return out;
 }
 
-std::size_t Core::count() {
+std::size_t Core::count(std::string_view where, Interrupt* interrupt) {
   expire_due();
-  return view()->live();
+  if (where.empty()) return view()->live();
+  const Matching matching = match({&where, 1}, interrupt);
+  return matching.rows().count_without(matching.view->hidden);
 }
 
-// The store's ids and the pending ones are two sorted lists; the newer word on an id wins.
-std::vector<Record> Core::scroll(std::string_view after, std::size_t limit, bool with_metadata,
-                                 bool with_embedding) {
-  std::vector<Record> out;
-  if (limit == 0) return out;
-  expire_due();
-  const std::shared_lock state(state_mutex_);
-  const std::shared_ptr<const View> view = this->view();
+// Calls take(id, row) for the ids above `after`, in order, until it returns false. The store's ids
+// and the pending ones are two sorted lists; the newer word on an id wins. state_mutex_ is held.
+void Core::scroll_all(const MetaStore::ReadTxn& store, std::string_view after,
+                      const std::function<bool(std::string_view id, Row row)>& take) const {
   LargeVector<std::pair<std::string_view, Row>> pending;
   if (frozen_) pending = frozen_->changes.sorted_after(after);
   const LargeVector<std::pair<std::string_view, Row>> newest = active_.sorted_after(after);
@@ -127,34 +138,64 @@ std::vector<Record> Core::scroll(std::string_view after, std::size_t limit, bool
   pending.erase(std::unique(pending.begin(), pending.end(),
                             [](const auto& a, const auto& b) { return a.first == b.first; }),
                 pending.end());
-  with_store([&](const MetaStore::ReadTxn& store) {
-    const auto take = [&](std::string_view id, Row row) {
-      if (view->soft.test(row)) return;
-      out.push_back(read_record(store, *view, id, row, with_metadata, with_embedding));
-    };
-    auto next = pending.begin();
-    std::string cursor(after);
-    while (out.size() < limit) {
-      const std::vector<IdRow> stored = store.scan_ids(cursor, limit);
-      for (const IdRow& entry : stored) {
-        for (; next != pending.end() && next->first < entry.id && out.size() < limit; ++next) {
-          if (next->second != kNoRow) take(next->first, next->second);
-        }
-        if (out.size() == limit) return;
-        if (next != pending.end() && next->first == entry.id) {
-          if (next->second != kNoRow) take(next->first, next->second);
-          ++next;
-        } else {
-          take(entry.id, entry.row);
-        }
-        if (out.size() == limit) return;
+  const auto take_pending = [&](const auto& entry) {
+    return entry.second == kNoRow || take(entry.first, entry.second);
+  };
+  auto next = pending.begin();
+  std::string cursor(after);
+  for (bool more = true; more;) {
+    const std::vector<IdRow> stored = store.scan_ids(cursor, kIdPage);
+    more = stored.size() == kIdPage;
+    for (const IdRow& entry : stored) {
+      for (; next != pending.end() && next->first < entry.id; ++next) {
+        if (!take_pending(*next)) return;
       }
-      if (stored.size() < limit) break;
-      cursor = stored.back().id;
+      if (next != pending.end() && next->first == entry.id) {
+        if (!take_pending(*next++)) return;
+      } else if (!take(entry.id, entry.row)) {
+        return;
+      }
     }
-    for (; next != pending.end() && out.size() < limit; ++next) {
-      if (next->second != kNoRow) take(next->first, next->second);
+    if (more) cursor = stored.back().id;
+  }
+  for (; next != pending.end(); ++next) {
+    if (!take_pending(*next)) return;
+  }
+}
+
+std::vector<Record> Core::scroll(std::string_view after, std::size_t limit,
+                                 const RecordOptions& options) {
+  std::vector<Record> out;
+  if (limit == 0) return out;
+  expire_due();
+  const bool filtered = !options.where.empty();
+  if (filtered) match({&options.where, 1});  // most of it before the lock is taken
+  const std::shared_lock state(state_mutex_);
+  const std::shared_ptr<const View> view = this->view();
+  with_store([&](const MetaStore::ReadTxn& store) {
+    RowBitmap matches;
+    const RowBitmap& left_out = options.include_deleted ? view->gone : view->hidden;
+    if (filtered) matches = match_now(options.where, view, store).answer->matches - left_out;
+    if (filtered && matches.empty()) return;
+    const auto take = [&](std::string_view id, Row row) {
+      if (filtered ? matches.test(row) : !left_out.test(row)) {
+        out.push_back(read_record(store, *view, id, row, options));
+      }
+      return out.size() < limit;
+    };
+    if (filtered && is_cheaper_sorted(matches.count(), limit, view->rows)) {
+      std::vector<std::pair<std::string_view, Row>> found;
+      for (const Row row : matches.rows()) {
+        const std::string_view id = view->id(row);
+        if (id > after) found.emplace_back(id, row);
+      }
+      std::sort(found.begin(), found.end());
+      for (const auto& [id, row] : found) {
+        if (!take(id, row)) return;
+      }
+      return;
     }
+    scroll_all(store, after, take);
   });
   return out;
 }

@@ -121,7 +121,7 @@ std::string Core::replay(const WalRecord& raw) {
     case RecordType::kDelete:
     case RecordType::kSoftDelete:
     case RecordType::kRestore:
-      change = target_change(change.type, record.targets, targets);
+      change = target_change(change.type, record.targets, targets, nullptr);
       break;
     case RecordType::kUpdate: {
       std::string bad = replay_update(record, change, refuse);

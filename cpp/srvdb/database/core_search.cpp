@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <utility>
 
 #include "srvdb/base/error.h"
@@ -24,10 +25,10 @@ SearchOptions bounded(const View& view, SearchOptions options) {
   return options;
 }
 
-FlatOptions flat_options(const View& view, const SearchOptions& options, Interrupt* interrupt) {
+FlatOptions flat_options(const RowBitmap& excluded, const SearchOptions& options,
+                         Interrupt* interrupt) {
   FlatOptions out;
   out.k = options.k;
-  const RowBitmap& excluded = options.include_deleted ? view.gone : view.hidden;
   out.excluded = excluded.empty() ? nullptr : &excluded;
   out.interrupt = interrupt;
   return out;
@@ -133,10 +134,11 @@ Mode Core::searching(const View& view, const SearchOptions& options, std::size_t
 
 // Rows that graph or codes cover by them, the rest exactly: complete at every moment. Damage of
 // derived data drops them and falls back to an exact scan.
-std::vector<ScoredRow> Core::search_rows(const View& view, const float* query,
+std::vector<ScoredRow> Core::search_rows(const Scope& scope, const float* query,
                                          const SearchOptions& options, Interrupt* interrupt) {
+  const View& view = *scope.view;
   const RowsView rows = view.rows_view();
-  FlatOptions flat = flat_options(view, options, interrupt);
+  FlatOptions flat = flat_options(*scope.excluded, options, interrupt);
   const Mode mode = searching(view, options, 1);
   const IndexView& index = *view.index;
   try {
@@ -152,7 +154,7 @@ std::vector<ScoredRow> Core::search_rows(const View& view, const float* query,
     } else {
       const GraphSearchOptions graph = graph_options(view, options, flat);
       return complete(
-          view, query, options, graph,
+          scope, query, options, graph,
           graph_search(*index.graph, rows, index.codes->view(), *index.quantizer, query, graph));
     }
     if (flat.last >= view.rows) return found;
@@ -161,17 +163,18 @@ std::vector<ScoredRow> Core::search_rows(const View& view, const float* query,
                  options.k);
   } catch (const DerivedDamage& damage) {
     drop_codes(view, damage.what());
-    return flat_search(rows, metric_, query, flat_options(view, options, interrupt));
+    return flat_search(rows, metric_, query, flat_options(*scope.excluded, options, interrupt));
   }
 }
 
 // The whole answer from what a graph has found: with the rows behind it, or, when it is damaged,
 // without it.
-std::vector<ScoredRow> Core::complete(const View& view, const float* query,
+std::vector<ScoredRow> Core::complete(const Scope& scope, const float* query,
                                       const SearchOptions& options, const GraphSearchOptions& graph,
                                       GraphResult&& result) {
+  const View& view = *scope.view;
   const RowsView rows = view.rows_view();
-  FlatOptions flat = flat_options(view, options, graph.interrupt);
+  FlatOptions flat = flat_options(*scope.excluded, options, graph.interrupt);
   if (result.end == WalkEnd::kDamaged) {
     drop_graph(view);
     return flat_search(rows, metric_, query, with_codes(*view.index, flat));
@@ -183,23 +186,24 @@ std::vector<ScoredRow> Core::complete(const View& view, const float* query,
 }
 
 // Searches over the graph, several in turns.
-void Core::search_turns(const std::shared_ptr<const View>& view, std::span<const float> queries,
+void Core::search_turns(const Scope& scope, std::span<const float> queries,
                         const SearchOptions& options, std::span<SearchResult> out) {
   const std::size_t dim = queries.size() / out.size();
+  const std::shared_ptr<const View>& view = scope.view;
   const IndexView& index = *view->index;
   const GraphSearchOptions graph =
-      graph_options(*view, options, flat_options(*view, options, nullptr));
+      graph_options(*view, options, flat_options(*scope.excluded, options, nullptr));
   std::vector<GraphResult> found(out.size());
   try {
     graph_search_batch(*index.graph, view->rows_view(), index.codes->view(), *index.quantizer,
                        queries.data(), out.size(), graph, found.data());
     for (std::size_t i = 0; i < out.size(); ++i) {
       const float* const query = queries.data() + i * dim;
-      out[i] = finish_search(view, complete(*view, query, options, graph, std::move(found[i])));
+      out[i] = finish_search(view, complete(scope, query, options, graph, std::move(found[i])));
     }
   } catch (const DerivedDamage&) {  // which search_rows copes with
     for (std::size_t i = 0; i < out.size(); ++i) {
-      out[i] = finish_search(view, search_rows(*view, queries.data() + i * dim, options, nullptr));
+      out[i] = finish_search(view, search_rows(scope, queries.data() + i * dim, options, nullptr));
     }
   }
 }
@@ -225,43 +229,80 @@ SearchResult Core::finish_search(std::shared_ptr<const View> view,
 
 SearchResult Core::search(const float* query, std::size_t dim, const SearchOptions& options) {
   expire_due();
-  std::shared_ptr<const View> view = this->view();
-  check_query(*view, query, 1, dim, options);
-  if (view->visible(options.include_deleted) == 0) return {{}, std::move(view)};
+  const Scope scope = this->scope(options.where, options.include_deleted);
+  check_query(*scope.view, query, 1, dim, options);
+  if (scope.eligible() == 0) return finish_search(scope.view, {});
   note_queries(query, 1, dim);
   const std::vector<ScoredRow> rows =
-      search_rows(*view, query, bounded(*view, tuned(*view, options)), nullptr);
-  return finish_search(std::move(view), rows);
+      search_rows(scope, query, bounded(*scope.view, tuned(*scope.view, options)), nullptr);
+  return finish_search(scope.view, rows);
 }
 
 std::vector<SearchResult> Core::search_batch(const float* queries, std::size_t n, std::size_t dim,
-                                             const SearchOptions& options, Interrupt* interrupt) {
+                                             const SearchOptions& options,
+                                             std::span<const std::string_view> wheres,
+                                             Interrupt* interrupt) {
   expire_due();
-  const std::shared_ptr<const View> view = this->view();
-  check_query(*view, queries, n, dim, options);
   std::vector<SearchResult> out(n);
-  if (view->visible(options.include_deleted) == 0) {
-    for (SearchResult& result : out) result.view = view;
+  const std::span<const float> all(queries, n * dim);
+  if (wheres.empty()) {
+    const Scope scope = this->scope(options.where, options.include_deleted, interrupt);
+    check_query(*scope.view, queries, n, dim, options);
+    search_scope(scope, all, options, out, interrupt);
     return out;
   }
-  note_queries(queries, n, dim);
+  if (wheres.size() != n) {
+    throw Error(ErrorCode::kInvalidInput, "expected a filter for each of " + std::to_string(n) +
+                                              " queries, got " + std::to_string(wheres.size()));
+  }
+  std::map<std::string_view, std::vector<std::size_t>> items;  // of each filter
+  for (std::size_t i = 0; i < n; ++i) items[wheres[i]].push_back(i);
+  std::vector<std::string_view> distinct;
+  for (const auto& [where, list] : items) distinct.push_back(where);
+  const Matching matching = match(distinct, interrupt);
+  check_query(*matching.view, queries, n, dim, options);
+  std::vector<float> some;
+  for (std::size_t f = 0; f < distinct.size(); ++f) {
+    const std::vector<std::size_t>& list = items[distinct[f]];
+    const Scope scope = this->scope(matching, f, distinct[f], options.include_deleted);
+    some.clear();
+    for (const std::size_t i : list) {
+      some.insert(some.end(), queries + i * dim, queries + (i + 1) * dim);
+    }
+    std::vector<SearchResult> results(list.size());
+    search_scope(scope, some, options, results, interrupt);
+    for (std::size_t i = 0; i < list.size(); ++i) out[list[i]] = std::move(results[i]);
+  }
+  return out;
+}
+
+// Searches one scope for several queries that were checked.
+void Core::search_scope(const Scope& scope, std::span<const float> queries,
+                        const SearchOptions& options, std::span<SearchResult> out,
+                        Interrupt* interrupt) {
+  const std::shared_ptr<const View>& view = scope.view;
+  for (SearchResult& result : out) result.view = view;
+  if (scope.eligible() == 0 || out.empty()) return;
+  const std::size_t n = out.size();
+  const std::size_t dim = queries.size() / n;
+  note_queries(queries.data(), n, dim);
   const std::size_t threads = options.threads == 0 ? default_threads() : options.threads;
   SearchOptions one = bounded(*view, tuned(*view, options));
   one.threads = 1;
   const Mode mode = searching(*view, one, n);
   if (mode == Mode::kFlat) {
-    FlatOptions flat = flat_options(*view, one, interrupt);
+    FlatOptions flat = flat_options(*scope.excluded, one, interrupt);
     flat.threads = threads;
     const RowsView stored = view->rows_view();
     std::vector<std::vector<ScoredRow>> rows;
     try {
-      rows = flat_search_batch(stored, metric_, queries, n, with_codes(*view->index, flat));
+      rows = flat_search_batch(stored, metric_, queries.data(), n, with_codes(*view->index, flat));
     } catch (const DerivedDamage& damage) {
       drop_codes(*view, damage.what());
-      rows = flat_search_batch(stored, metric_, queries, n, flat);
+      rows = flat_search_batch(stored, metric_, queries.data(), n, flat);
     }
     for (std::size_t i = 0; i < n; ++i) out[i] = finish_search(view, rows[i]);
-    return out;
+    return;
   }
   if (mode == Mode::kHnsw) {
     // Pieces large enough for turns, and enough of them for every thread to be busy to the end.
@@ -270,15 +311,14 @@ std::vector<SearchResult> Core::search_batch(const float* queries, std::size_t n
     parallel_for((n + size - 1) / size, 1, threads, interrupt, [&](std::size_t i, std::size_t) {
       const std::size_t first = i * size;
       const std::size_t count = std::min(size, n - first);
-      search_turns(view, {queries + first * dim, count * dim}, one,
-                   std::span(out).subspan(first, count));
+      search_turns(scope, queries.subspan(first * dim, count * dim), one,
+                   out.subspan(first, count));
     });
-    return out;
+    return;
   }
   parallel_for(n, 1, threads, interrupt, [&](std::size_t i, std::size_t) {
-    out[i] = finish_search(view, search_rows(*view, queries + i * dim, one, nullptr));
+    out[i] = finish_search(view, search_rows(scope, queries.data() + i * dim, one, nullptr));
   });
-  return out;
 }
 
 }  // namespace srvdb

@@ -104,6 +104,18 @@ std::size_t Database::remove(std::span<const std::string_view> ids) {
   return Call(*handle_, true)->change_targets(RecordType::kDelete, ids);
 }
 
+std::size_t Database::remove_where(std::string_view where) {
+  return Call(*handle_, true)->change_where(RecordType::kDelete, where);
+}
+
+std::size_t Database::soft_delete_where(std::string_view where) {
+  return Call(*handle_, true)->change_where(RecordType::kSoftDelete, where);
+}
+
+std::size_t Database::update_where(std::string_view where, const Update& update) {
+  return Call(*handle_, true)->update_where(where, update);
+}
+
 std::size_t Database::update(std::span<const Update> updates, std::size_t dim) {
   return Call(*handle_, true)->update(updates, dim);
 }
@@ -144,9 +156,16 @@ SearchResult Database::search(const float* query, std::size_t dim,
 
 std::vector<SearchResult> Database::search_batch(const float* queries, std::size_t n,
                                                  std::size_t dim, const SearchOptions& options,
-                                                 Interrupt* interrupt) const {
+                                                 Interrupt* interrupt,
+                                                 std::span<const std::string_view> wheres) const {
   const Call call(*handle_);
-  return call->search_batch(queries, n, dim, call.complete(options), interrupt);
+  return call->search_batch(queries, n, dim, call.complete(options), wheres, interrupt);
+}
+
+SearchResult Database::search_groups(const float* query, std::size_t dim,
+                                     const SearchOptions& options, Interrupt* interrupt) const {
+  const Call call(*handle_);
+  return call->search_groups(query, dim, call.complete(options), interrupt);
 }
 
 bool Database::contains(std::string_view id) const {
@@ -158,14 +177,16 @@ std::optional<std::string> Database::metadata(std::string_view id) const {
 }
 
 std::vector<std::optional<Record>> Database::records(std::span<const std::string_view> ids,
-                                                     bool with_embedding,
-                                                     bool include_deleted) const {
-  return Call(*handle_)->records(ids, with_embedding, include_deleted);
+                                                     bool with_embedding, bool include_deleted,
+                                                     std::string_view where) const {
+  return Call(*handle_)->records(ids, {true, with_embedding, include_deleted, where});
 }
 
 std::vector<Record> Database::scroll(std::string_view after, std::size_t limit, bool with_metadata,
-                                     bool with_embedding) const {
-  return Call(*handle_)->scroll(after, limit, with_metadata, with_embedding);
+                                     bool with_embedding, std::string_view where,
+                                     bool include_deleted) const {
+  const RecordOptions options{with_metadata, with_embedding, include_deleted, where};
+  return Call(*handle_)->scroll(after, limit, options);
 }
 
 std::optional<std::string> Database::hit_metadata(const View& view, Row row) const {
@@ -176,8 +197,13 @@ std::vector<float> Database::hit_embedding(const View& view, Row row) const {
   return Call(*handle_)->hit_embedding(view, row);
 }
 
-std::size_t Database::count() const {
-  return Call(*handle_)->count();
+std::size_t Database::count(std::string_view where, Interrupt* interrupt) const {
+  return Call(*handle_)->count(where, interrupt);
+}
+
+std::vector<FacetValue> Database::facet(std::string_view field, std::string_view where,
+                                        std::size_t limit, Interrupt* interrupt) const {
+  return Call(*handle_)->facet(field, where, limit, interrupt);
 }
 
 void Database::persist() {

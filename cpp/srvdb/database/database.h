@@ -65,9 +65,12 @@ struct SearchOptions {
   // (0, 1]: the mean share of the k best to be found; the width follows from what was measured of
   // this database (calibration.h), 1 is an exact search. 0: by ef. Not together with ef.
   double recall = 0;
-  bool exact = false;            // compare with every row, whatever the mode
-  bool include_deleted = false;  // soft-deleted rows too
-  std::size_t threads = 1;       // search_batch only; 0: all processors
+  bool exact = false;              // compare with every row, whatever the mode
+  bool include_deleted = false;    // soft-deleted rows too
+  std::size_t threads = 1;         // search_batch only; 0: all processors
+  std::string_view where = {};     // only rows that match this filter (cpp/FILTERS.md); "": all
+  std::string_view group_by = {};  // search_groups only: the path of a field
+  std::size_t group_size = 1;      // search_groups only: hits of a group at most; >= 1
 };
 
 struct Hit {
@@ -80,6 +83,7 @@ struct Hit {
 struct SearchResult {
   std::vector<Hit> hits;
   std::shared_ptr<const View> view;  // the state that was searched; keeps ids and rows readable
+  std::vector<std::string> groups;   // search_groups: of each hit, its group's value as JSON text
 };
 
 struct Record {
@@ -88,6 +92,12 @@ struct Record {
   std::vector<float> embedding;  // empty unless asked for
   std::int64_t expires_at = 0;   // milliseconds since the epoch; 0: never
   bool deleted = false;          // soft-deleted
+};
+
+// A value that a metadata field has, and how many rows have it.
+struct FacetValue {
+  std::string value;  // JSON text
+  std::size_t count = 0;
 };
 
 // done and total are rows; called from the thread that called, between pieces of work.
@@ -113,6 +123,14 @@ class Database {
   std::size_t upsert(const Batch& batch);
   // Removes for good, soft-deleted rows too; unknown ids are ignored. Returns how many it removed.
   std::size_t remove(std::span<const std::string_view> ids);
+  // The same for the rows that match a filter (kFilter when it cannot be read) and are not
+  // soft-deleted. More than kMaxBatchRows of them are removed in several changes, each wholly or
+  // not at all; a row that stops matching before its turn stays. So for the other two, which leave
+  // alone what is soft-deleted.
+  std::size_t remove_where(std::string_view where);
+  std::size_t soft_delete_where(std::string_view where);
+  // Gives the rows the update's metadata, expiry, or both; its id and row are not used.
+  std::size_t update_where(std::string_view where, const Update& update);
   // Changes rows that exist, all of them or none. A new vector is a new row with the old one's
   // metadata and expiry unless these are given; without one only the metadata store is written.
   // kNotFound lists the ids that are unknown or soft-deleted; kDimension. Returns rows changed.
@@ -130,28 +148,44 @@ class Database {
 
   // kInvalidInput: k == 0, recall and ef both, or a component that is not finite; kDimension. An
   // empty database answers with no hits, whatever the dimension. search_batch answers in the order
-  // of its n queries; kInterrupted when stopped.
+  // of its n queries, all of them at one moment; kInterrupted when stopped. `wheres`: a filter for
+  // each query, or none: options.where for all. kFilter: one that cannot be read.
   SearchResult search(const float* query, std::size_t dim, const SearchOptions& options) const;
   std::vector<SearchResult> search_batch(const float* queries, std::size_t n, std::size_t dim,
                                          const SearchOptions& options,
-                                         Interrupt* interrupt = nullptr) const;
+                                         Interrupt* interrupt = nullptr,
+                                         std::span<const std::string_view> wheres = {}) const;
+
+  // The k best groups of rows, each with its group_size best rows; all of them best first. Rows of
+  // a group have the same value at the path `group_by`, a scalar that is not in an array; other
+  // rows are in no group. Which groups are the best goes by their best rows. kFilter, kInterrupted,
+  // and as search().
+  SearchResult search_groups(const float* query, std::size_t dim, const SearchOptions& options,
+                             Interrupt* interrupt = nullptr) const;
 
   bool contains(std::string_view id) const;
   // Metadata text, "{}" when none was given; nullopt when the id is unknown.
   std::optional<std::string> metadata(std::string_view id) const;
   // One entry for each id, in order; nullopt where unknown.
-  // Soft-deleted rows only when asked for.
+  // Soft-deleted rows only when asked for; nullopt where a row does not match the filter, too.
   std::vector<std::optional<Record>> records(std::span<const std::string_view> ids,
-                                             bool with_embedding,
-                                             bool include_deleted = false) const;
+                                             bool with_embedding, bool include_deleted = false,
+                                             std::string_view where = {}) const;
   // Up to `limit` records with id > after, in id order (byte order of UTF-8, which is code point
-  // order).
+  // order); only those that match the filter. kFilter.
   std::vector<Record> scroll(std::string_view after, std::size_t limit, bool with_metadata,
-                             bool with_embedding) const;
+                             bool with_embedding, std::string_view where = {},
+                             bool include_deleted = false) const;
   // Of a hit: metadata now (nullopt when the row has gone since), embedding as it was searched.
   std::optional<std::string> hit_metadata(const View& view, Row row) const;
   std::vector<float> hit_embedding(const View& view, Row row) const;
-  std::size_t count() const;
+  // Live rows, or those of them that match a filter. kFilter, kInterrupted.
+  std::size_t count(std::string_view where = {}, Interrupt* interrupt = nullptr) const;
+  // The values that live rows (that match) have at a path, the most frequent first, then in the
+  // order of values (filter/value.h); at most `limit`. A row counts once for each of the values it
+  // has. kFilter, kInterrupted.
+  std::vector<FacetValue> facet(std::string_view field, std::string_view where, std::size_t limit,
+                                Interrupt* interrupt = nullptr) const;
   // Entries of the change log in order of sequence: the first ones after `since`, or the newest.
   std::vector<LogEntry> change_log(const LogQuery& query) const;
   // Forgets the entries with a sequence below `before`; returns how many.

@@ -1,0 +1,148 @@
+#include "srvdb/database/facet_count.h"
+
+#include <algorithm>
+#include <charconv>
+#include <utility>
+
+#include "srvdb/filter/document.h"
+
+namespace srvdb {
+namespace {
+
+using filter::Value;
+using filter::ValueKind;
+
+void append_string(std::string_view text, std::string& out) {
+  constexpr std::string_view kHex = "0123456789abcdef";
+  out.push_back('"');
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned>(c) & 0xFFU;
+    if (c == '"' || c == '\\') {
+      out.push_back('\\');
+      out.push_back(c);
+    } else if (byte < 0x20) {
+      out.append("\\u00").push_back(kHex[byte >> 4]);
+      out.push_back(kHex[byte & 15U]);
+    } else {
+      out.push_back(c);
+    }
+  }
+  out.push_back('"');
+}
+
+template <typename Number>
+std::string number_text(Number number) {
+  char text[32];
+  const auto [end, error] = std::to_chars(text, text + sizeof(text), number);
+  return {text, error == std::errc() ? end : text};
+}
+
+// The distinct scalars that a document has at one path.
+class ValuesAt final : public filter::DocumentSink {
+ public:
+  explicit ValuesAt(std::string_view path) : path_(path) {}
+  void value(std::string_view path, const Value& value) override {
+    if (path != path_ || value.kind() == ValueKind::kContainer) return;
+    const auto same = [&](const Value& other) { return filter::order(value, other) == 0; };
+    if (seen_.size() < kFew ? std::ranges::any_of(seen_, same) : is_seen(value)) return;
+    // What is escaped in the document lies in memory that is used again.
+    seen_.push_back(value.is_string() ? Value::string(texts_.copy(value.text())) : value);
+  }
+  const std::vector<Value>& values() const noexcept { return seen_; }
+
+ private:
+  static constexpr std::size_t kFew = 16;
+  struct Before {
+    bool operator()(const Value& a, const Value& b) const noexcept {
+      return filter::order(a, b) < 0;
+    }
+  };
+  // Of many: in a tree.
+  bool is_seen(const Value& value) {
+    for (; in_tree_ < seen_.size(); ++in_tree_) tree_.emplace(seen_[in_tree_], true);
+    return tree_.contains(value);
+  }
+
+  std::string_view path_;
+  std::vector<Value> seen_;
+  std::size_t in_tree_ = 0;
+  std::map<Value, bool, Before> tree_;
+  TextArena texts_;
+};
+
+class ScalarAt final : public filter::DocumentSink {
+ public:
+  explicit ScalarAt(std::string_view path) : path_(path) {}
+  void value(std::string_view path, const Value& value) override {
+    if (found || path != path_ || value.element() || value.kind() == ValueKind::kContainer) return;
+    found = json_text(value);
+  }
+  std::optional<std::string> found;
+
+ private:
+  std::string_view path_;
+};
+
+}  // namespace
+
+std::optional<std::string> scalar_at(std::string_view path, std::string_view metadata) {
+  ScalarAt sink(path);
+  filter::read_document(metadata, sink);
+  return std::move(sink.found);
+}
+
+std::string json_text(const Value& value) {
+  switch (value.kind()) {
+    case ValueKind::kContainer:
+    case ValueKind::kNull:
+      return "null";
+    case ValueKind::kBool:
+      return value.as_bool() ? "true" : "false";
+    case ValueKind::kInt:
+      return number_text(value.as_int());
+    case ValueKind::kUint:
+      return number_text(value.as_uint());
+    case ValueKind::kDouble:
+      return number_text(value.as_double());
+    case ValueKind::kString:
+      break;
+  }
+  std::string out;
+  append_string(value.text(), out);
+  return out;
+}
+
+void FacetCount::add(const Value& value, std::size_t rows) {
+  const Value plain = value.with_element(false);
+  if (const auto at = counts_.find(plain); at != counts_.end()) {
+    at->second += rows;
+  } else {
+    counts_.emplace(plain.is_string() ? Value::string(texts_.copy(plain.text())) : plain, rows);
+  }
+}
+
+void FacetCount::add_row(std::string_view path, std::string_view metadata) {
+  ValuesAt found(path);
+  filter::read_document(metadata, found);
+  for (const Value& value : found.values()) add(value, 1);
+}
+
+std::vector<FacetValue> FacetCount::most_frequent(std::size_t limit) const {
+  std::vector<std::pair<const Value*, std::size_t>> sorted;
+  sorted.reserve(counts_.size());
+  for (const auto& [value, rows] : counts_) sorted.emplace_back(&value, rows);
+  const auto more = [](const auto& a, const auto& b) {
+    return a.second != b.second ? a.second > b.second : filter::order(*a.first, *b.first) < 0;
+  };
+  const std::size_t kept = std::min(limit, sorted.size());
+  std::partial_sort(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(kept),
+                    sorted.end(), more);
+  std::vector<FacetValue> out;
+  out.reserve(kept);
+  for (std::size_t i = 0; i < kept; ++i) {
+    out.push_back({json_text(*sorted[i].first), sorted[i].second});
+  }
+  return out;
+}
+
+}  // namespace srvdb

@@ -1,0 +1,45 @@
+// Counts how many rows have each value of a field, and orders the values by that.
+//
+// Values are those of documents and dictionaries (filter/value.h): containers are not counted, and
+// a row counts once for a value, however often an array repeats it. Not thread-safe.
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "srvdb/database/database.h"
+#include "srvdb/database/pending.h"
+#include "srvdb/filter/value.h"
+
+namespace srvdb {
+
+// JSON text of a scalar that is not cut; the shortest that reads back as the same.
+std::string json_text(const filter::Value& value);
+
+// The first scalar outside of arrays that a document has at a path, as JSON text.
+std::optional<std::string> scalar_at(std::string_view path, std::string_view metadata);
+
+class FacetCount {
+ public:
+  // Rows more that have the value, a scalar that is not cut; its text is copied.
+  void add(const filter::Value& value, std::size_t rows);
+  // One row, by its document.
+  void add_row(std::string_view path, std::string_view metadata);
+  // The most frequent values first, then in the order of values.
+  std::vector<FacetValue> most_frequent(std::size_t limit) const;
+
+ private:
+  struct Before {
+    bool operator()(const filter::Value& a, const filter::Value& b) const noexcept {
+      return filter::order(a, b) < 0;
+    }
+  };
+  std::map<filter::Value, std::size_t, Before> counts_;
+  TextArena texts_;
+};
+
+}  // namespace srvdb

@@ -1,0 +1,240 @@
+#include "srvdb/database/row_filter.h"
+
+#include <algorithm>
+#include <bit>
+#include <string>
+
+namespace srvdb {
+namespace {
+
+using filter::Leaf;
+using filter::Node;
+using filter::NodeKind;
+
+// Where fewer rows of a block are asked for, their documents decide at once.
+constexpr std::size_t kFewRows = 48;
+constexpr std::size_t kIdPage = 4096;
+
+bool none(const RowBits& rows) noexcept {
+  return std::ranges::all_of(rows, [](std::uint64_t bits) { return bits == 0; });
+}
+
+std::size_t count(const RowBits& rows) noexcept {
+  std::size_t n = 0;
+  for (const std::uint64_t bits : rows) n += static_cast<std::size_t>(std::popcount(bits));
+  return n;
+}
+
+void set(RowBits& rows, Row row) noexcept {
+  const Row at = row & (kBlockRows - 1);
+  rows[at / 64] |= std::uint64_t{1} << (at % 64);
+}
+
+// Words of the blocks that hold so many rows.
+std::size_t block_words(Row rows) noexcept {
+  const std::size_t blocks = (std::size_t{rows} + kBlockRows - 1) >> kBlockBits;
+  return blocks * std::tuple_size_v<RowBits>;
+}
+
+// Rows that the ids of a leaf stand for in the store, ascending.
+std::vector<Row> find_rows(const MetaStore::ReadTxn& store, const Leaf& leaf) {
+  std::vector<Row> rows;
+  if (leaf.op() == filter::Operator::kPrefix) {
+    const std::string_view prefix = leaf.operands()[0].text();
+    if (!prefix.empty()) {
+      if (const auto row = store.find_id(prefix)) rows.push_back(*row);
+    }
+    std::string after(prefix);
+    for (bool more = true; more;) {
+      const std::vector<IdRow> page = store.scan_ids(after, kIdPage);
+      more = page.size() == kIdPage;
+      for (const IdRow& entry : page) {
+        if (!entry.id.starts_with(prefix)) {
+          more = false;
+          break;
+        }
+        rows.push_back(entry.row);
+      }
+      if (more) after = page.back().id;
+    }
+  } else {
+    std::vector<std::string_view> ids;
+    for (const filter::Value& operand : leaf.operands()) {
+      // No id is empty or longer than a key may be, and nothing is found under such a key.
+      const std::string_view id = operand.text();
+      if (!id.empty() && id.size() <= kMaxIdBytes) ids.push_back(id);
+    }
+    store.find_existing(ids, [&](std::size_t, Row row) { rows.push_back(row); });
+  }
+  std::sort(rows.begin(), rows.end());
+  return rows;
+}
+
+}  // namespace
+
+RowFilter::RowFilter(const filter::Expression& expression, const RowDocuments& documents,
+                     Interrupt* interrupt)
+    : expression_(expression),
+      documents_(documents),
+      interrupt_(interrupt),
+      stored_rows_(expression.leaves().size()) {
+  for (const Leaf& leaf : expression.leaves()) asks_ids_ = asks_ids_ || leaf.is_on_id();
+}
+
+RowBitmap RowFilter::matches() {
+  return matches({}, 0, {});
+}
+
+RowBitmap RowFilter::matches(const RowBitmap& known, Row from, std::span<const Row> changed) {
+  const Row rows = documents_.view().rows;
+  std::vector<std::uint64_t> wanted(block_words(rows));
+  const auto want = [&](Row row) { wanted[row / 64] |= std::uint64_t{1} << (row % 64); };
+  for (const Row row : changed) {
+    if (row < rows) want(row);
+  }
+  for (std::uint64_t row = from; row < rows;) {
+    if (row % 64 == 0) {
+      wanted[row / 64] = ~std::uint64_t{0};
+      row += 64;
+    } else {
+      want(static_cast<Row>(row++));
+    }
+  }
+  std::vector<std::uint64_t> words(wanted.size());
+  for (std::size_t w = 0; w < words.size(); ++w) words[w] = known.word(w) & ~wanted[w];
+  run(wanted, words);
+  return RowBitmap::from_words(words);
+}
+
+RowBitmap RowFilter::among(const RowBitmap& rows) {
+  std::vector<std::uint64_t> wanted(block_words(documents_.view().rows));
+  for (std::size_t w = 0; w < wanted.size(); ++w) wanted[w] = rows.word(w);
+  std::vector<std::uint64_t> words(wanted.size());
+  run(wanted, words);
+  return RowBitmap::from_words(words);
+}
+
+void RowFilter::run(std::span<const std::uint64_t> wanted, std::span<std::uint64_t> words) {
+  constexpr std::size_t kWords = std::tuple_size_v<RowBits>;
+  for (std::size_t at = 0; at < wanted.size(); at += kWords) {
+    const auto asked = wanted.subspan(at, kWords);
+    if (std::ranges::all_of(asked, [](std::uint64_t bits) { return bits == 0; })) continue;
+    check(interrupt_);
+    const auto block = static_cast<Row>(at / kWords);
+    RowBits rows = rows_of(documents_.view(), block);
+    for (std::size_t w = 0; w < kWords; ++w) rows[w] &= asked[w];
+    select(block, rows);
+    for (std::size_t w = 0; w < kWords; ++w) words[at + w] |= rows[w];
+  }
+}
+
+void RowFilter::select(Row block, RowBits& rows) {
+  const std::size_t n = count(rows);
+  if (n == 0 || expression_.matches_all()) return;
+  Answer answer{};
+  if (n < kFewRows) {
+    answer.maybe = rows;
+  } else {
+    evaluate(expression_.root(), block, rows, answer);
+  }
+  for (std::size_t w = 0; w < rows.size(); ++w) {
+    answer.sure[w] &= rows[w];
+    answer.maybe[w] &= rows[w] & ~answer.sure[w];
+  }
+  rows = answer.sure;
+  if (!none(answer.maybe)) decide(block, answer.maybe, rows);
+}
+
+// The documents of doubtful rows are looked at; those that match are added to `matching`.
+void RowFilter::decide(Row block, RowBits& doubtful, RowBits& matching) {
+  const View& view = documents_.view();
+  documents_.each(block, doubtful, [&](Row row, std::string_view metadata) {
+    ++documents_read_;
+    if (asks_ids_) {
+      if (expression_.matches(view.id(row), metadata)) set(matching, row);
+      return;
+    }
+    if (metadata != "{}") {
+      if (expression_.matches({}, metadata)) set(matching, row);
+      return;
+    }
+    if (!nothing_matches_) nothing_matches_ = expression_.matches({}, metadata);
+    if (*nothing_matches_) set(matching, row);
+  });
+}
+
+// `rows` are those whose answer matters; about others the answer may say anything.
+void RowFilter::evaluate(const Node& node, Row block, const RowBits& rows, Answer& answer) {
+  switch (node.kind) {
+    case NodeKind::kAll:
+      answer.sure.fill(~std::uint64_t{0});
+      answer.maybe.fill(~std::uint64_t{0});
+      return;
+    case NodeKind::kLeaf:
+      return evaluate_leaf(node.leaf, block, rows, answer);
+    case NodeKind::kNot:
+      evaluate(node.children[0], block, rows, answer);
+      for (std::size_t w = 0; w < rows.size(); ++w) {
+        answer.sure[w] = ~answer.sure[w];
+        answer.maybe[w] = ~answer.maybe[w];
+      }
+      std::swap(answer.sure, answer.maybe);
+      return;
+    case NodeKind::kAnd:
+    case NodeKind::kOr:
+      break;
+  }
+  const bool all = node.kind == NodeKind::kAnd;
+  evaluate(node.children[0], block, rows, answer);
+  Answer next;
+  for (std::size_t i = 1; i < node.children.size(); ++i) {
+    // What the children so far leave open, of the rows that are asked about.
+    RowBits open;
+    for (std::size_t w = 0; w < rows.size(); ++w) {
+      open[w] = rows[w] & (all ? answer.maybe[w] : ~answer.sure[w]);
+    }
+    if (none(open)) return;
+    evaluate(node.children[i], block, open, next);
+    for (std::size_t w = 0; w < rows.size(); ++w) {
+      answer.sure[w] = all ? answer.sure[w] & next.sure[w] : answer.sure[w] | next.sure[w];
+      answer.maybe[w] = all ? answer.maybe[w] & next.maybe[w] : answer.maybe[w] | next.maybe[w];
+    }
+  }
+}
+
+void RowFilter::evaluate_leaf(std::size_t leaf, Row block, const RowBits& rows, Answer& answer) {
+  if (expression_.leaves()[leaf].is_on_id()) {
+    select_ids(leaf, block, rows, answer.sure);
+    answer.maybe = answer.sure;
+    return;
+  }
+  answer.sure.fill(0);
+  answer.maybe.fill(~std::uint64_t{0});
+}
+
+// The store knows where its ids are; the ids of later rows are looked at.
+void RowFilter::select_ids(std::size_t leaf, Row block, const RowBits& rows, RowBits& out) {
+  out.fill(0);
+  const Row first = block << kBlockBits;
+  if (first < documents_.stored()) {
+    const std::vector<Row>& stored = stored_rows(leaf);
+    for (auto at = std::lower_bound(stored.begin(), stored.end(), first);
+         at != stored.end() && *at - first < kBlockRows; ++at) {
+      if (*at < documents_.stored()) set(out, *at);
+    }
+  }
+  if (documents_.stored() - std::min(documents_.stored(), first) >= kBlockRows) return;
+  const View& view = documents_.view();
+  for_each_row(block, rows, [&](Row row) {
+    if (row < documents_.stored()) return;
+    if (expression_.leaves()[leaf].test_id(view.id(row))) set(out, row);
+  });
+}
+
+const std::vector<Row>& RowFilter::stored_rows(std::size_t leaf) {
+  std::optional<std::vector<Row>>& rows = stored_rows_[leaf];
+  if (!rows) rows = find_rows(documents_.store(), expression_.leaves()[leaf]);
+  return *rows;
+}
+
+}  // namespace srvdb

@@ -1,0 +1,162 @@
+"""``where=``: what callers pass → the JSON text that the core reads.
+
+The language is described in the repository's ``cpp/FILTERS.md``; here it is only written down. What
+JSON cannot hold is refused with the path inside the expression.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence, Set
+from datetime import date
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from srvdb._arrays import MAX_K, as_count
+from srvdb._native import dump_metadata
+from srvdb.errors import FilterError, InvalidInputError
+
+#: A filter: a dict in the style of MongoDB, or the same as JSON text.
+Where: TypeAlias = Mapping[str, Any] | str
+
+_LEAST, _MOST = -(2**63), 2**64 - 1
+_DEEPEST = 200
+
+
+def as_where(where: object) -> str:
+    """Return a filter as JSON text, and ``""`` for None.
+
+    Raises
+    ------
+    FilterError
+        Neither a dict nor text, or a dict with something in it that JSON cannot hold.
+    """
+    if where is None:
+        return ""
+    if isinstance(where, str):
+        return _as_text(where)
+    if not isinstance(where, Mapping):
+        raise FilterError(f"where must be a dict, got {type(where).__name__} ({where!r:.80})")
+    plain = where if type(where) is dict else dict(where)
+    try:
+        return dump_metadata(plain)
+    except InvalidInputError as error:
+        raise FilterError(_problem(plain, "", 0) or str(error)) from None
+
+
+def as_wheres(where: object, n: int) -> tuple[str, list[str]]:
+    """Return a filter for all queries, or one for each of ``n``, as the core takes them.
+
+    Raises
+    ------
+    FilterError
+        As for ``as_where``, or a list of another length.
+    """
+    if isinstance(where, (list, tuple)):
+        if len(where) != n:
+            raise FilterError(
+                f"expected one filter, or one for each of {n} queries; got {len(where)}"
+            )
+        return "", [as_where(one) for one in where]
+    return as_where(where), []
+
+
+def both(a: str, b: str) -> str:
+    """Return the filter, as text, that matches what two match."""
+    if not a or not b:
+        return a or b
+    return f'{{"$and": [{a}, {b}]}}'
+
+
+def as_group(field: object, size: object) -> tuple[str, int]:
+    """Return ``group_by`` and ``group_size``.
+
+    Raises
+    ------
+    InvalidInputError
+        No field's name, or a size below 1.
+    """
+    if not isinstance(field, str) or not field:
+        raise InvalidInputError(
+            f"group_by must be the name of a field, got {type(field).__name__} ({field!r})"
+        )
+    return field, as_count(size, "group_size", 1, MAX_K, clip=True)
+
+
+def is_filter(verb: str, ids: object, where: object) -> bool:
+    """Return whether rows are named by a filter, not by ids.
+
+    Raises
+    ------
+    InvalidInputError
+        Both are given, or neither is.
+    """
+    if (ids is None) == (where is None):
+        raise InvalidInputError(
+            f"{verb} takes ids or where, got {'neither' if ids is None else 'both'}"
+            + ("" if ids is None else '; {"$id": {"$in": ids}} is a filter for ids')
+        )
+    return where is not None
+
+
+def _as_text(where: str) -> str:
+    if not where:
+        raise FilterError("where must be a dict or JSON text, got an empty str")
+    try:
+        where.encode()
+    except UnicodeEncodeError:
+        raise FilterError("where is not valid Unicode (a lone surrogate)") from None
+    return where
+
+
+def _problem(value: object, path: str, depth: int) -> str | None:
+    """Return what JSON cannot hold, with its path."""
+    where = path or "where"
+    if isinstance(value, np.generic):
+        value = value.item()
+    if depth > _DEEPEST:
+        return f"{where}: nested more than {_DEEPEST} deep"
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            if not isinstance(key, str):
+                return f"{where}: keys must be str, got {type(key).__name__} ({key!r:.80})"
+            found = _problem(part, f"{path}.{key}" if path else key, depth + 1)
+            if found:
+                return found
+        return None if type(value) is dict else f"{where}: write dict(...)"
+    if isinstance(value, (list, tuple)):
+        for i, part in enumerate(value):
+            found = _problem(part, f"{path}[{i}]", depth + 1)
+            if found:
+                return found
+        return None
+    return _scalar_problem(value, where)
+
+
+def _scalar_problem(value: object, where: str) -> str | None:
+    if value is None or isinstance(value, bool):
+        return None
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return f"{where}: not valid Unicode (a lone surrogate): {value!r:.80}"
+        return None
+    if isinstance(value, int):
+        if _LEAST <= value <= _MOST:
+            return None
+        return f"{where}: expected an integer of 64 bits, got {value}"
+    if isinstance(value, float):
+        return None if math.isfinite(value) else f"{where}: expected a finite number, got {value}"
+    hint = ""
+    if isinstance(value, date):
+        hint = "; write value.isoformat(), dates compare as strings do"
+    elif isinstance(value, np.ndarray):
+        hint = "; write value.tolist()"
+    elif isinstance(value, (Set, Sequence)):
+        hint = "; write list(value)"
+    return (
+        f"{where}: expected a string, a number, a boolean, None, a list or a dict, "
+        f"got {type(value).__name__} ({value!r:.80}){hint}"
+    )
