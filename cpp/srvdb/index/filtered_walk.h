@@ -43,8 +43,10 @@ class FilteredWalk {
         marks_(scratch.marks),
         rows_(scratch.rows),
         waypoints_(scratch.waypoints),
+        links_(scratch.links),
         fresh_(scratch.fresh),
         pool_(scratch, options, query.nearest_key()),
+        take_(simd::kernels().pool.take),
         budget_(options.budget) {
     marks_.begin(*options.excluded, limit);
     if (options.barred < limit) marks_.bar(options.barred);
@@ -52,6 +54,7 @@ class FilteredWalk {
     step_ = std::max<std::size_t>(2 * bound + enough_, kEntries);
     if (fresh_.size() < step_ + 16) fresh_.resize(step_ + 16);
     if (waypoints_.size() < most_waypoints_ + bound) waypoints_.resize(most_waypoints_ + bound);
+    if (links_.size() < bound) links_.resize(bound);
     reserve();
   }
 
@@ -141,7 +144,7 @@ class FilteredWalk {
     reserve();
     const std::size_t first = count_;
     n_waypoints_ = 0;
-    if (!take_links<true>(node)) return false;
+    if (!take_all(node)) return false;
     eligible_ = count_ - first;
     eligible_ += keep_waypoints(0);
     if (eligible_ >= enough_) n_waypoints_ = 0;
@@ -164,9 +167,9 @@ class FilteredWalk {
       ++hopped_;
       const std::size_t before = n_waypoints_;
       if (far_ && before < most_waypoints_) {
-        if (!take_links<true>(node)) return false;
+        if (!take_all(node)) return false;
         keep_waypoints(before);
-      } else if (!take_links<false>(node)) {
+      } else if (!take_free(node)) {
         return false;
       }
     }
@@ -191,13 +194,11 @@ class FilteredWalk {
     return eligible;
   }
 
-  // Appends the rows that a node links to and that are free to rows_, and marks them; with kOthers
-  // appends the rest to waypoints_. False when a link leads beyond all rows. Without a branch for a
-  // row that is taken, because either is as likely.
-  template <bool kOthers>
-  bool take_links(const std::uint32_t* node) {
+  // Appends the rows that a node links to and that are free to rows_, and marks them; the rest goes
+  // to waypoints_. False when a link leads beyond all rows. Without a branch for a row that is
+  // taken, because either is as likely.
+  bool take_all(const std::uint32_t* node) {
     const std::uint32_t degree = graph_.degree(node);
-    const Row limit = limit_;
     std::uint64_t* const taken = marks_.taken();
     Row* const rows = rows_.data();
     Row* const others = waypoints_.data();
@@ -205,7 +206,7 @@ class FilteredWalk {
     std::size_t n_others = n_waypoints_;
     for (std::uint32_t i = 0; i < degree; ++i) {
       const Row id = Graph::load_word(node + 2 + i);
-      if (id >= limit) [[unlikely]] {
+      if (id >= limit_) [[unlikely]] {
         if (id >= linked_) return false;
         continue;
       }
@@ -214,14 +215,25 @@ class FilteredWalk {
       taken[id / 64] = word | std::uint64_t{1} << (id % 64);
       rows[count] = id;
       count += 1 - known;
-      if constexpr (kOthers) {
-        others[n_others] = id;
-        n_others += known;
-      }
+      others[n_others] = id;
+      n_others += known;
     }
     count_ = count;
-    if constexpr (kOthers) n_waypoints_ = n_others;
+    n_waypoints_ = n_others;
     return true;
+  }
+
+  // The same without the rest.
+  bool take_free(const std::uint32_t* node) {
+    const std::uint32_t degree = graph_.degree(node);
+    const std::uint32_t* ids = node + 2;
+    if (!graph_.mapped()) {  // they may be changing
+      for (std::uint32_t i = 0; i < degree; ++i) links_[i] = Graph::load_word(ids + i);
+      ids = links_.data();
+    }
+    Row largest = 0;
+    count_ += take_(marks_.taken(), ids, degree, limit_, rows_.data() + count_, &largest);
+    return largest < linked_;
   }
 
   void fetch_node(Row row) const noexcept { prefetch_lines(graph_.node(row), node_bytes_); }
@@ -259,8 +271,10 @@ class FilteredWalk {
   RowMarks& marks_;
   std::vector<Row>& rows_;  // eligible ones seen, in the order in which they came: count_
   std::vector<Row>& waypoints_;
+  std::vector<Row>& links_;  // of a node, copied
   std::vector<std::uint64_t>& fresh_;
   ReachPool pool_;
+  const decltype(simd::PoolKernels::take) take_;
   const std::size_t budget_;
   std::size_t step_ = 0;         // rows that one step sees, at most
   std::size_t eligible_ = 0;     // neighbours of the row being expanded

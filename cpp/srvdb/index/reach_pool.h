@@ -37,8 +37,8 @@ class ReachPool {
     const std::uint64_t last = pool_.at(wanted_ - 1);
     if (last == simd::kNoCandidate || std::isnan(nearest_key_)) return;
     const double key = nearest_key_ + factor_ * (pool_entry::key(last) - nearest_key_);
-    reach_ =
-        key < INT32_MAX ? static_cast<std::int32_t>(std::max<double>(key, INT32_MIN)) : INT32_MAX;
+    reach_ = static_cast<std::int32_t>(std::clamp<double>(key, INT32_MIN, INT32_MAX));
+    pool_.drop(least_, reach_);
   }
   // Best row not yet expanded, which then counts as expanded; false when there is none.
   bool next(Row& row) noexcept { return goes_on() && pool_.next(row); }

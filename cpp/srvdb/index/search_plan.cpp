@@ -11,12 +11,13 @@ namespace {
 double seen_ns(double code_bytes) noexcept {
   return 25 + 0.06 * code_bytes;
 }
-constexpr double kHoppedNs = 55;
+constexpr double kHoppedNs = 25;
 double scanned_ns(double code_bytes) noexcept {
   return 2 + 0.038 * code_bytes;
 }
-double picked_ns(double code_bytes) noexcept {  // of a scan that skips most rows
-  return 4 + 0.05 * code_bytes;
+double picked_ns(double code_bytes, double rows) noexcept {  // of a scan that skips most rows
+  constexpr double kCacheBytes = 64 << 20;
+  return (4 + 0.05 * code_bytes) * (code_bytes * rows > kCacheBytes ? 1.7 : 1.0);
 }
 
 // With fewer eligible rows than that among the links of the neighbours of a row, these hang
@@ -47,7 +48,7 @@ SearchPlan plan_search(const PlanInput& input) noexcept {
   const auto eligible = static_cast<double>(input.eligible);
   const auto bytes = static_cast<double>(input.code_bytes);
   const auto bound = static_cast<double>(input.bound);
-  const double scan = std::min(rows * scanned_ns(bytes), eligible * picked_ns(bytes));
+  const double scan = std::min(rows * scanned_ns(bytes), eligible * picked_ns(bytes, rows));
   const double share = std::max(eligible, 1.0) / rows;
   const bool far = share * bound * bound < kFewEligible;
   const double expanded = expanded_rows(static_cast<double>(input.ef));

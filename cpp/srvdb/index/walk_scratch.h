@@ -145,6 +145,7 @@ struct WalkScratch {
   RowMarks marks;                    // of a walk with excluded rows
   std::vector<Row> rows;             // likewise: those seen
   std::vector<Row> waypoints;        // likewise: excluded neighbours of a row
+  std::vector<Row> links;            // likewise: of a node
 };
 
 // The ef best candidates of a walk, sorted; the mark says "expanded".
@@ -170,7 +171,15 @@ class CandidatePool {
   // Where the best row not yet expanded is; places() or more: there is none.
   std::size_t open_place() noexcept { return open_ = kernels_.open(entries_, ef_, open_); }
   void insert(const std::uint64_t* candidates, std::size_t n) noexcept {
-    if (n != 0) open_ = std::min(open_, kernels_.insert(entries_, ef_, candidates, n));
+    if (n == 0) return;
+    size_ = std::min(ef_, size_ + n);
+    open_ = std::min(open_, kernels_.insert(entries_, size_, candidates, n));
+  }
+  // Drops candidates whose keys are above `limit`, from the last, as far as `least` are left.
+  void drop(std::size_t least, std::int32_t limit) noexcept {
+    while (size_ > least && pool_entry::key(entries_[size_ - 1]) > limit) {
+      entries_[--size_] = simd::kNoCandidate;
+    }
   }
   // Best row not yet expanded, which then counts as expanded; false when there is none.
   bool next(Row& row) noexcept {
@@ -188,16 +197,13 @@ class CandidatePool {
     return true;
   }
   // The candidates, best first.
-  std::span<const std::uint64_t> finish() const noexcept {
-    std::size_t size = ef_;
-    while (size > 0 && entries_[size - 1] == simd::kNoCandidate) --size;
-    return {entries_, size};
-  }
+  std::span<const std::uint64_t> finish() const noexcept { return {entries_, size_}; }
 
  private:
   const simd::PoolKernels kernels_;
   std::uint64_t* entries_ = nullptr;
   std::size_t open_ = 0;  // no entry before it is unexpanded
+  std::size_t size_ = 0;
   std::size_t ef_;
 };
 

@@ -49,11 +49,30 @@ struct PlainPool {
     while (from < ef && (pool[from] & 1) != 0) ++from;
     return from;
   }
+
+  // Without a branch for an id that is marked, because either is as likely.
+  static std::size_t take(std::uint64_t* marks, const std::uint32_t* ids, std::size_t n,
+                          std::uint32_t limit, std::uint32_t* out,
+                          std::uint32_t* largest) noexcept {
+    std::size_t count = 0;
+    std::uint32_t most = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+      const std::uint32_t id = ids[i];
+      most = most < id ? id : most;
+      if (id >= limit) continue;  // hardly ever
+      const std::uint64_t word = marks[id / 64];
+      out[count] = id;
+      count += 1 - static_cast<std::size_t>(word >> (id % 64) & 1);
+      marks[id / 64] = word | std::uint64_t{1} << (id % 64);
+    }
+    *largest = most;
+    return count;
+  }
 };
 
 template <class Pool>
 constexpr PoolKernels make_pool_kernels() {
-  return {.insert = &Pool::insert, .open = &Pool::open};
+  return {.insert = &Pool::insert, .open = &Pool::open, .take = &Pool::take};
 }
 
 }  // namespace

@@ -162,6 +162,35 @@ struct Avx512Pool {
     }
     return ef;
   }
+
+  static std::size_t take(std::uint64_t* marks, const std::uint32_t* ids, std::size_t n,
+                          std::uint32_t limit, std::uint32_t* out,
+                          std::uint32_t* largest) noexcept {
+    std::size_t count = 0;
+    __m512i most = _mm512_setzero_si512();
+    const __m512i one = _mm512_set1_epi32(1);
+    for (std::size_t i = 0; i < n; i += 16) {
+      const std::size_t left = n - i;
+      const auto there = static_cast<__mmask16>(left < 16 ? (1u << left) - 1u : 0xFFFFu);
+      const __m512i id = _mm512_maskz_loadu_epi32(there, ids + i);
+      most = _mm512_max_epu32(most, id);
+      const auto below =
+          _mm512_mask_cmplt_epu32_mask(there, id, _mm512_set1_epi32(static_cast<int>(limit)));
+      // Halves of the words: the lower one comes first.
+      const __m512i words = _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), below,
+                                                        _mm512_srli_epi32(id, 5), marks, 4);
+      const __m512i bit = _mm512_sllv_epi32(one, _mm512_and_si512(id, _mm512_set1_epi32(31)));
+      const auto free = static_cast<unsigned>(_mm512_mask_testn_epi32_mask(below, words, bit));
+      _mm512_storeu_si512(out + count,
+                          _mm512_maskz_compress_epi32(static_cast<__mmask16>(free), id));
+      count += static_cast<std::size_t>(__builtin_popcount(free));
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+      marks[out[i] / 64] |= std::uint64_t{1} << (out[i] % 64);
+    }
+    *largest = _mm512_reduce_max_epu32(most);
+    return count;
+  }
 };
 
 #ifdef __AVX512VNNI__

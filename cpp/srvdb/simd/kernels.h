@@ -65,6 +65,11 @@ struct PoolKernels {
   // The first place that holds an unmarked candidate, when there is none before `from`; `ef` or
   // more: there is none at all.
   std::size_t (*open)(const std::uint64_t* pool, std::size_t ef, std::size_t from) noexcept;
+  // Of ids[0..n), which differ, those below `limit` whose bit in `marks` (bit id % 64 of word
+  // id / 64) is clear, in order, to out, which has room for n + 16; sets their bits. Returns their
+  // number, and the largest of all ids (0 where there are none) in `largest`.
+  std::size_t (*take)(std::uint64_t* marks, const std::uint32_t* ids, std::size_t n,
+                      std::uint32_t limit, std::uint32_t* out, std::uint32_t* largest) noexcept;
 };
 inline constexpr std::size_t kPairColumns = 64;  // of a panel of codes come in multiples of it
 

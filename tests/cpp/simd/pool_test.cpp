@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <numeric>
 #include <random>
 
 #include "simd/kernel_cases.h"
@@ -70,6 +71,36 @@ TEST(PoolKernels, OpenFindsTheFirstUnmarkedOnEveryInstructionSet) {
       }
       EXPECT_GE(k->pool.open(pool.data(), ef, 0), ef) << k->name;
       EXPECT_GE(k->pool.open(empty_pool(ef).data(), ef, 0), ef) << k->name;
+    }
+  }
+}
+
+TEST(PoolKernels, TakeWhatIsNotMarkedOnEveryInstructionSet) {
+  constexpr std::uint32_t kLimit = 1000;
+  for (const Kernels* k : supported_kernels()) {
+    std::mt19937 random(3);
+    for (int round = 0; round < 500; ++round) {
+      std::vector<std::uint64_t> marks(kLimit / 64 + 1);
+      for (std::uint64_t& word : marks) word = (std::uint64_t{random()} << 32 | random());
+      std::vector<std::uint32_t> ids(kLimit + 30);
+      std::iota(ids.begin(), ids.end(), 0u);
+      std::shuffle(ids.begin(), ids.end(), random);
+      ids.resize(random() % 70);
+      std::vector<std::uint64_t> marked = marks;
+      std::vector<std::uint32_t> expected;
+      std::uint32_t most = 0;
+      for (const std::uint32_t id : ids) {
+        most = std::max(most, id);
+        if (id >= kLimit || (marks[id / 64] >> (id % 64) & 1) != 0) continue;
+        expected.push_back(id);
+        marked[id / 64] |= std::uint64_t{1} << (id % 64);
+      }
+      std::vector<std::uint32_t> out(ids.size() + 16);
+      std::uint32_t largest = 77;
+      out.resize(k->pool.take(marks.data(), ids.data(), ids.size(), kLimit, out.data(), &largest));
+      ASSERT_EQ(out, expected) << k->name;
+      ASSERT_EQ(marks, marked) << k->name;
+      ASSERT_EQ(largest, most) << k->name;
     }
   }
 }
