@@ -7,37 +7,19 @@ test_filter_language.py`` tries one seed after the other until the time is up.
 import json
 import os
 import time
-from collections.abc import Callable
 from typing import Any
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import HealthCheck, given, seed, settings
 
 import filter_reference as reference
+from filter_hypothesis import hold
 from filter_strategies import IDS, documents, filters, odd_filters
 from srvdb._native import filter_matches_for_tests
 from srvdb.errors import FilterError
 
 ROWS = st.lists(documents, min_size=4, max_size=12)
 FILTERS = st.lists(filters, min_size=4, max_size=12)
-
-
-def hold(
-    promise: Callable[..., None],
-    *given_by: st.SearchStrategy[Any],
-    examples: int,
-    number: int | None = None,
-) -> None:
-    """Try a promise on so many examples: always the same ones, or those of a seed."""
-    test = settings(
-        max_examples=examples,
-        deadline=None,
-        derandomize=number is None,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )(given(*given_by)(promise))
-    (test if number is None else seed(number)(test))()
 
 
 def ids_for(rows: list[str]) -> list[str]:

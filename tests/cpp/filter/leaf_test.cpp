@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cstddef>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -61,6 +63,40 @@ TEST(LeafTest, ACutStringMayContainWhatItsBeginningDoesNot) {
   EXPECT_EQ(whole.test(cut("x").with_element(true)), Truth::kMaybe);
   EXPECT_EQ(whole.test(cut("y").with_element(true)), Truth::kNo);
   EXPECT_EQ(leaf(Operator::kContains, {"mm"}).test(cut("x").with_element(true)), Truth::kNo);
+}
+
+// What a dictionary knows of a value is never wrong, and for values that it holds whole it is all.
+TEST(LeafTest, ShorteningAValueNeverMakesALeafLie) {
+  std::mt19937 random(7);
+  const auto below = [&](std::size_t n) { return random() % n; };
+  std::vector<std::string> texts = {"", "m", "n", "a", kBeginning};
+  for (int i = 0; i < 40; ++i) {
+    std::string text(kCutBytes - 2 + below(5), 'm');
+    for (int change = 0; change < 2; ++change) {
+      if (below(2) == 0) text[below(text.size())] = static_cast<char>('l' + below(3));
+    }
+    texts.push_back(text + std::string(below(3), 'a'));
+  }
+  const auto any = [&] { return Value::string(texts[below(texts.size())]); };
+  int unsure = 0;
+  for (int i = 0; i < 20'000; ++i) {
+    const auto op = static_cast<Operator>(below(9));
+    if (op == Operator::kRegex) continue;
+    std::vector<Value> operands(op == Operator::kExists ? 0 : op == Operator::kIn ? below(4) : 1);
+    for (Value& operand : operands) operand = any();
+    const Leaf one = Leaf::on_field("a", op, operands);
+    const Value value = any().with_element(below(2) == 0);
+    const Truth whole = one.test(value);
+    const Truth known = one.test(value.shortened());
+    ASSERT_NE(whole, Truth::kMaybe);
+    if (known == Truth::kMaybe) {
+      ++unsure;
+      ASSERT_GT(value.text().size(), kCutBytes);
+    } else {
+      ASSERT_EQ(known, whole) << static_cast<int>(op) << ' ' << value.text();
+    }
+  }
+  EXPECT_GT(unsure, 100);
 }
 
 TEST(LeafTest, EverythingThereExists) {
