@@ -85,6 +85,9 @@ TEST(ExpressionTest, ComparisonsAreWithinNumbersAndStrings) {
       {R"({"y":{"$gte":2020}})", R"({"y":2020})", true},
       {R"({"y":{"$gt":2020}})", R"({"y":2020})", false},
       {R"({"y":{"$gt":2020}})", R"({"y":2020.5})", true},
+      {R"({"y":{"$lte":2020}})", R"({"y":2020.0})", true},
+      {R"({"y":{"$lt":2020}})", R"({"y":2020})", false},
+      {R"({"y":{"$lt":2020}})", R"({"y":2019})", true},
       {R"({"y":{"$lt":2020}})", R"({"y":"2019"})", false},
       {R"({"y":{"$lte":"2020-01-31"}})", R"({"y":"2020-01-05T10:00"})", true},
       {R"({"y":{"$gt":"2020-01-31"}})", R"({"y":"2020-02"})", true},
@@ -171,6 +174,8 @@ TEST(ExpressionTest, LeavesArePositiveAndPathsListedOnce) {
   EXPECT_EQ(expression->leaves()[1].operands().size(), 2U);
   EXPECT_TRUE(expression->leaves()[2].is_on_id());
   EXPECT_EQ(expression->leaves()[3].op(), Operator::kExists);
+  const auto twice = Expression::parse(R"({"a":{"$not":{"$ne":1}}})");
+  EXPECT_EQ(twice->root().kind, NodeKind::kLeaf);
   const auto paths = expression->paths();
   EXPECT_EQ(std::vector<std::string_view>(paths.begin(), paths.end()),
             (std::vector<std::string_view>{"a", "b", "c.d"}));
