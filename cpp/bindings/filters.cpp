@@ -34,6 +34,20 @@ py::list facet(const Handle& self, std::string_view field, std::string_view wher
   return answer;
 }
 
+// ([(field, has a column)], live rows, rows whose documents are read, matching rows, is that exact,
+// is the answer known from before)
+py::tuple explain(const Handle& self, std::string_view where) {
+  CallInterrupt interrupt;
+  const Explanation found =
+      interrupt.call([&] { return self.core().explain(where, interrupt.get()); });
+  py::list fields;
+  for (const Explanation::Field& field : found.fields) {
+    fields.append(py::make_tuple(py::str(field.path), field.indexed));
+  }
+  return py::make_tuple(fields, found.rows, found.documents, found.matching, found.exact,
+                        found.cached);
+}
+
 // metadatas: a list of one, None where the metadata stay; expires_at: milliseconds since the epoch,
 // -1: stays.
 std::size_t update_where(const Handle& self, std::string_view where, const py::object& metadatas,
@@ -52,6 +66,7 @@ std::size_t update_where(const Handle& self, std::string_view where, const py::o
 void register_filters(HandleClass& database) {
   database.def("count", &count, py::arg("where") = "")
       .def("facet", &facet, py::arg("field"), py::arg("where"), py::arg("limit"))
+      .def("explain", &explain, py::arg("where"))
       .def(
           "remove_where",
           [](const Handle& self, std::string_view where) {

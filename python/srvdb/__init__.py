@@ -30,7 +30,7 @@ from srvdb.errors import (
     StorageError,
     VersionError,
 )
-from srvdb.hits import FacetValue, Hit, Hits, LogEntry, Record
+from srvdb.hits import Explanation, FacetValue, Hit, Hits, LogEntry, Record
 from srvdb.sharding import ShardedDatabase
 
 #: The names that programs for srvdb 0.1 and 0.2 use.
@@ -44,6 +44,7 @@ __all__ = [
     "Database",
     "DimensionError",
     "DuplicateIdError",
+    "Explanation",
     "FacetValue",
     "FilterError",
     "Hit",

@@ -12,7 +12,7 @@ from srvdb._native import CoreDatabase, __version__
 from srvdb._verbs import Verbs
 from srvdb.config import Settings
 from srvdb.errors import InvalidInputError
-from srvdb.hits import FacetValue, Record, as_include, to_record
+from srvdb.hits import Explanation, FacetValue, Record, as_include, to_explanation, to_record
 
 
 class Reading(Verbs):
@@ -164,6 +164,28 @@ class Reading(Verbs):
             FacetValue(json.loads(text), count)
             for text, count in self._core.facet(field, as_where(where), most)
         ]
+
+    def explain(self, where: Where) -> Explanation:
+        """Return how a filter is answered, and about how many rows match.
+
+        Parameters
+        ----------
+        where : dict
+            A filter; see ``search``.
+
+        Returns
+        -------
+        Explanation
+            What is looked at, which fields have a column, and the selectivity.
+
+        Examples
+        --------
+        >>> db.persist()
+        >>> explanation = db.explain({"year": {"$gte": 2025}})
+        >>> explanation.path, explanation.fields, explanation.selectivity
+        ('columns', {'year': True}, 0.6666666666666666)
+        """
+        return to_explanation([self._core.explain(as_where(where))])
 
     def contains(self, id: str) -> bool:
         """Return whether a row with this id exists; ``id in db`` is the same."""

@@ -14,7 +14,15 @@ from srvdb._native import StopFlag
 from srvdb._recommending import Recommending
 from srvdb._shard_set import ShardSet
 from srvdb.database import Database
-from srvdb.hits import FacetValue, Hit, Hits, Record, value_order
+from srvdb.hits import (
+    Explanation,
+    FacetValue,
+    Hit,
+    Hits,
+    Record,
+    to_explanation,
+    value_order,
+)
 
 
 class ShardedReading(ShardSet, Recommending):
@@ -165,6 +173,11 @@ class ShardedReading(ShardSet, Recommending):
                 counts[key] = counts.get(key, 0) + count
         found = [FacetValue(key[1], count) for key, count in counts.items()]
         return sorted(found, key=lambda one: (-one.count, value_order(one.value)))[:most]
+
+    def explain(self, where: Where) -> Explanation:
+        """Return how a filter is answered in all shards; see :meth:`Database.explain`."""
+        text = as_where(where)
+        return to_explanation(self._each(lambda shard, n: shard._core.explain(text)))
 
     def _metric(self) -> str:
         return self._shards[0]._metric()

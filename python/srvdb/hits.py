@@ -19,7 +19,7 @@ from srvdb.errors import InvalidInputError, SrvDBError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FacetValue", "Hit", "Hits", "LogEntry", "Record"]
+__all__ = ["Explanation", "FacetValue", "Hit", "Hits", "LogEntry", "Record"]
 
 _LONGEST_CELL = 160
 
@@ -170,6 +170,61 @@ class LogEntry:
     ids: tuple[str, ...] = ()
     details: dict[str, Any] | None = None
     shard: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """How a filter is answered, as ``explain`` gives it.
+
+    Attributes
+    ----------
+    path : str
+        What is looked at: ``"columns"`` (or ids) alone, ``"documents"`` (the metadata of every
+        row), or ``"columns, then documents"`` of the rows that the columns leave in doubt.
+    fields : dict of str to bool
+        The fields that the filter asks for, and whether each has a column. Those without are found
+        by reading metadata; see ``indexed_fields``.
+    rows : int
+        Rows of the database.
+    documents : int
+        Rows whose metadata have to be read.
+    matching : int
+        Rows that match; an estimate unless ``exact``.
+    exact : bool
+        Whether ``matching`` is more than an estimate.
+    cached : bool
+        Whether the rows that match are known from an earlier call, so that nothing is looked at.
+    """
+
+    path: str
+    fields: dict[str, bool]
+    rows: int
+    documents: int
+    matching: int
+    exact: bool
+    cached: bool
+
+    @property
+    def selectivity(self) -> float:
+        """The share of the rows that match, 0 to 1."""
+        return self.matching / self.rows if self.rows else 0.0
+
+
+def to_explanation(
+    parts: Iterable[tuple[list[tuple[str, bool]], int, int, int, bool, bool]],
+) -> Explanation:
+    """Make an Explanation of what one core or several returned."""
+    fields: dict[str, bool] = {}
+    rows = documents = matching = 0
+    exact = cached = True
+    for names, all_rows, read, found, is_exact, is_cached in parts:
+        for name, indexed in names:
+            fields[name] = fields.get(name, True) and indexed
+        rows, documents, matching = rows + all_rows, documents + read, matching + found
+        exact, cached = exact and is_exact, cached and is_cached
+    path = "columns, then documents" if documents < rows else "documents"
+    path = path if documents else "columns"
+    return Explanation(path, fields, rows, documents, matching, exact, cached)
 
 
 def value_order(value: str | int | float | bool | None) -> tuple[int, Any]:

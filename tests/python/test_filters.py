@@ -307,6 +307,33 @@ def test_recommend_names_what_it_does_not_find(both):
         both.recommend("a")
 
 
+def test_explain_says_what_is_read(path, kind, rng):
+    n = 2000
+    with opened(kind, path, background=False) as db:
+        db.add(
+            list(map(str, range(n))),
+            rng.standard_normal((n, 4)),
+            [{"n": i, "parity": i % 2} for i in range(n)],
+        )
+        where = {"parity": 1, "n": {"$lt": 1000}}
+        pending = db.explain(where)
+        assert (pending.path, pending.exact, pending.rows) == ("documents", False, n)
+        assert pending.matching == pytest.approx(500, abs=150)
+        db.persist()
+        stored = db.explain(where)
+        assert (stored.path, stored.exact, stored.documents) == ("columns", True, 0)
+        assert (stored.matching, stored.selectivity, stored.cached) == (500, 0.25, False)
+        assert stored.fields == {"n": True, "parity": True}
+        assert db.count(where) == 500
+        assert db.explain(where).cached
+        db.update(where={"n": 7}, metadata={"n": -1})
+        changed = db.explain(where)
+        assert (changed.path, changed.documents) == ("columns, then documents", 1)
+        assert db.explain({}).matching == n
+        with pytest.raises(srvdb.FilterError):
+            db.explain({"a": {"$what": 1}})
+
+
 def test_a_reader_filters_what_it_shows(path):
     with srvdb.open(path) as writer:
         writer.add(["a", "b"], np.eye(2), [{"n": 1}, {"n": 2}])

@@ -49,6 +49,7 @@
 #include "srvdb/database/memory_budget.h"
 #include "srvdb/database/pending.h"
 #include "srvdb/database/query_ring.h"
+#include "srvdb/database/search_scope.h"
 #include "srvdb/database/view.h"
 #include "srvdb/index/flat.h"
 #include "srvdb/index/graph_search.h"
@@ -70,14 +71,6 @@ inline std::uint8_t stored_number(Mode mode) noexcept {
 inline std::uint8_t stored_number(Metric metric) noexcept {
   return static_cast<std::uint8_t>(static_cast<unsigned>(metric) + 1);
 }
-
-// What is to be read of rows, and of which.
-struct RecordOptions {
-  bool metadata = true;
-  bool embedding = false;
-  bool include_deleted = false;
-  std::string_view where = {};  // only rows that match this filter; "": all
-};
 
 class Core final : public IndexHost {
  public:
@@ -133,6 +126,7 @@ class Core final : public IndexHost {
   std::size_t count(std::string_view where, Interrupt* interrupt);
   std::vector<FacetValue> facet(std::string_view field, std::string_view where, std::size_t limit,
                                 Interrupt* interrupt);
+  Explanation explain(std::string_view where, Interrupt* interrupt);
   Stats stats() const;
 
   SnapshotInfo create_snapshot(const std::string& name);
@@ -191,25 +185,6 @@ class Core final : public IndexHost {
     std::size_t index = 0;  // into the list of ids
     Row row = kNoRow;
     bool soft = false;
-  };
-  // The rows that filters find, all at one moment.
-  struct Matching {
-    std::shared_ptr<const View> view;
-    std::vector<FilterCache::Entry> filters;  // with answers
-    const RowBitmap& rows(std::size_t filter = 0) const { return filters[filter].answer->matches; }
-  };
-  // How an answer is made from an older one.
-  struct FilterStep {
-    RowBitmap known;
-    Row from = 0;              // rows from here on are evaluated,
-    std::vector<Row> changed;  // and these
-  };
-  // What a search looks at.
-  struct Scope {
-    std::shared_ptr<const View> view;
-    std::shared_ptr<const FilterExclusion> exclusion;  // of the filter; null without one
-    const RowBitmap* excluded = nullptr;               // of `view` or `exclusion`
-    std::size_t eligible() const noexcept { return view->rows - excluded->count(); }
   };
   // Pending changes on their way into the metadata store.
   struct Frozen {

@@ -42,7 +42,7 @@ std::shared_ptr<const PendingChanges> Core::frozen_changes() const {
   return frozen_ ? std::shared_ptr<const PendingChanges>(frozen_, &frozen_->changes) : nullptr;
 }
 
-Core::FilterStep Core::filter_step(const FilterCache::Entry& filter, const View& view) const {
+FilterStep Core::filter_step(const FilterCache::Entry& filter, const View& view) const {
   FilterStep step;
   const FilterAnswer* const answer = filter.answer.get();
   if (answer == nullptr || answer->generation != view.generation ||
@@ -57,7 +57,7 @@ Core::FilterStep Core::filter_step(const FilterCache::Entry& filter, const View&
   return step;
 }
 
-Core::Matching Core::match(std::span<const std::string_view> wheres, Interrupt* interrupt) {
+Matching Core::match(std::span<const std::string_view> wheres, Interrupt* interrupt) {
   Matching out;
   for (const std::string_view where : wheres) out.filters.push_back(filters_.find(where));
   out.view = view();
@@ -141,7 +141,7 @@ FilterCache::Entry Core::match_now(std::string_view where, const std::shared_ptr
   return filter;
 }
 
-Core::Scope Core::scope(std::string_view where, bool include_deleted, Interrupt* interrupt) {
+Scope Core::scope(std::string_view where, bool include_deleted, Interrupt* interrupt) {
   if (!where.empty()) return scope(match({&where, 1}, interrupt), 0, where, include_deleted);
   Scope out;
   out.view = view();
@@ -149,8 +149,8 @@ Core::Scope Core::scope(std::string_view where, bool include_deleted, Interrupt*
   return out;
 }
 
-Core::Scope Core::scope(const Matching& matching, std::size_t filter, std::string_view where,
-                        bool include_deleted) {
+Scope Core::scope(const Matching& matching, std::size_t filter, std::string_view where,
+                  bool include_deleted) {
   Scope out;
   out.view = matching.view;
   const RowBitmap& hidden = include_deleted ? out.view->gone : out.view->hidden;

@@ -206,6 +206,10 @@ std::vector<FacetValue> Database::facet(std::string_view field, std::string_view
   return Call(*handle_)->facet(field, where, limit, interrupt);
 }
 
+Explanation Database::explain(std::string_view where, Interrupt* interrupt) const {
+  return Call(*handle_)->explain(where, interrupt);
+}
+
 void Database::persist() {
   Call(*handle_, true)->persist();
 }

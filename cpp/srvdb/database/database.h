@@ -100,6 +100,20 @@ struct FacetValue {
   std::size_t count = 0;
 };
 
+// How a filter is answered.
+struct Explanation {
+  struct Field {
+    std::string path;
+    bool indexed = false;  // by a column; else documents are read
+  };
+  std::vector<Field> fields;  // that the filter asks for
+  std::size_t rows = 0;       // live ones
+  std::size_t documents = 0;  // of them, that columns and ids leave in doubt: these are read
+  std::size_t matching = 0;   // rows that match: an estimate when documents would have to be read
+  bool exact = false;         // `matching` is no estimate
+  bool cached = false;        // the rows that match now are known from before
+};
+
 // done and total are rows; called from the thread that called, between pieces of work.
 using Progress = std::function<void(std::size_t done, std::size_t total)>;
 
@@ -176,6 +190,8 @@ class Database {
   std::vector<Record> scroll(std::string_view after, std::size_t limit, bool with_metadata,
                              bool with_embedding, std::string_view where = {},
                              bool include_deleted = false) const;
+  // How a filter would be answered now, and about how many rows match. kFilter, kInterrupted.
+  Explanation explain(std::string_view where, Interrupt* interrupt = nullptr) const;
   // Of a hit: metadata now (nullopt when the row has gone since), embedding as it was searched.
   std::optional<std::string> hit_metadata(const View& view, Row row) const;
   std::vector<float> hit_embedding(const View& view, Row row) const;

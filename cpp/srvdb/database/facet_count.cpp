@@ -127,6 +127,28 @@ void FacetCount::add_row(std::string_view path, std::string_view metadata) {
   for (const Value& value : found.values()) add(value, 1);
 }
 
+bool FacetCount::add_block(const filter::ColumnView& column, Row first, std::string_view path,
+                           filter::ConstColumnBits rows, const RowDocuments& documents) {
+  // A value in an array and the same outside of one (of another key with the same path) may be one
+  // row's.
+  for (std::uint32_t i = 1; i < column.values(); ++i) {
+    if (filter::order(column.value(i - 1), column.value(i)) == 0) return false;
+  }
+  column.count(
+      rows,
+      [&](const Value& value, std::uint32_t count, std::uint32_t example) {
+        if (value.kind() == ValueKind::kContainer) return;
+        if (!value.cut()) return add(value, count);
+        ValuesAt found(path);
+        filter::read_document(documents.metadata(first + example), found);
+        for (const Value& whole : found.values()) {
+          if (filter::order(whole.shortened(), value) == 0) add(whole, count);
+        }
+      },
+      [&](std::uint32_t row) { add_row(path, documents.metadata(first + row)); });
+  return true;
+}
+
 std::vector<FacetValue> FacetCount::most_frequent(std::size_t limit) const {
   std::vector<std::pair<const Value*, std::size_t>> sorted;
   sorted.reserve(counts_.size());

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "srvdb/database/database.h"
-#include "srvdb/database/pending.h"
+#include "srvdb/database/row_documents.h"
 #include "srvdb/filter/value.h"
 
 namespace srvdb {
@@ -29,6 +29,10 @@ class FacetCount {
   void add(const filter::Value& value, std::size_t rows);
   // One row, by its document.
   void add_row(std::string_view path, std::string_view metadata);
+  // The column's rows, of which `rows` are to be counted, by their documents where the column does
+  // not tell. Returns false, having counted nothing, where a row may have one value twice.
+  bool add_block(const filter::ColumnView& column, Row first, std::string_view path,
+                 filter::ConstColumnBits rows, const RowDocuments& documents);
   // The most frequent values first, then in the order of values.
   std::vector<FacetValue> most_frequent(std::size_t limit) const;
 

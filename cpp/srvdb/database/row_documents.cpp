@@ -98,6 +98,28 @@ std::string_view RowDocuments::metadata(Row row) const {
   return or_nothing(text.value_or(std::string_view()));
 }
 
+RowBits RowDocuments::pending_rows(Row block) const noexcept {
+  RowBits out{};
+  const std::uint64_t first = std::uint64_t{block} << kBlockBits;
+  for (std::size_t w = 0; w < out.size(); ++w) {
+    const std::uint64_t at = first + 64 * w;
+    if (at >= stored_) {
+      out[w] = ~std::uint64_t{0};
+    } else if (stored_ - at < 64) {
+      out[w] = ~std::uint64_t{0} << (stored_ - at);
+    }
+  }
+  const auto texts = pending_.texts();
+  auto text = std::lower_bound(texts.begin(), texts.end(), first,
+                               [](const auto& entry, std::uint64_t r) { return entry.first < r; });
+  for (; text != texts.end() && text->first < std::min<std::uint64_t>(stored_, first + kBlockRows);
+       ++text) {
+    const Row at = text->first & (kBlockRows - 1);
+    out[at / 64] |= std::uint64_t{1} << (at % 64);
+  }
+  return out;
+}
+
 // The store's texts, the pending ones and the wanted rows are three ascending lists.
 void RowDocuments::each_in_order(Row block, const RowBits& rows, const Found& found) const {
   const Row first = block << kBlockBits;

@@ -18,12 +18,13 @@
 
 #include "srvdb/database/pending.h"
 #include "srvdb/database/view.h"
+#include "srvdb/filter/column.h"
 #include "srvdb/storage/meta_store.h"
 
 namespace srvdb {
 
 // Filters go over rows in blocks of this many, and sets of rows within one are words of bits.
-inline constexpr unsigned kBlockBits = 14;
+inline constexpr unsigned kBlockBits = filter::kColumnShift;
 inline constexpr Row kBlockRows = Row{1} << kBlockBits;
 using RowBits = std::array<std::uint64_t, kBlockRows / 64>;
 
@@ -64,6 +65,8 @@ class RowDocuments {
   // Rows that the store knows of.
   Row stored() const noexcept { return stored_; }
 
+  // Rows of a block whose metadata are pending: those behind the store's, and those changed since.
+  RowBits pending_rows(Row block) const noexcept;
   // Metadata of one row, "{}" when it has none; valid while what this is made of lives.
   std::string_view metadata(Row row) const;
   // Calls found(row, metadata) for each of the rows of a block, in row order; "{}" for a row that

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <string>
+#include <utility>
 
 namespace srvdb {
 namespace {
@@ -13,6 +14,8 @@ using filter::NodeKind;
 
 // Where fewer rows of a block are asked for, their documents decide at once.
 constexpr std::size_t kFewRows = 48;
+// So many rows are evaluated without going over the words of all.
+constexpr std::size_t kFewChanges = 4096;
 constexpr std::size_t kIdPage = 4096;
 
 bool none(const RowBits& rows) noexcept {
@@ -87,6 +90,13 @@ RowBitmap RowFilter::matches() {
 
 RowBitmap RowFilter::matches(const RowBitmap& known, Row from, std::span<const Row> changed) {
   const Row rows = documents_.view().rows;
+  const std::size_t added = rows - std::min(from, rows);
+  if (added + changed.size() <= kFewChanges) {
+    std::vector<Row> asked(changed.begin(), changed.end());
+    std::erase_if(asked, [&](Row row) { return row >= from; });
+    for (Row row = from; row < rows; ++row) asked.push_back(row);
+    return few_matches(known, std::move(asked));
+  }
   std::vector<std::uint64_t> wanted(block_words(rows));
   const auto want = [&](Row row) { wanted[row / 64] |= std::uint64_t{1} << (row % 64); };
   for (const Row row : changed) {
@@ -104,6 +114,25 @@ RowBitmap RowFilter::matches(const RowBitmap& known, Row from, std::span<const R
   for (std::size_t w = 0; w < words.size(); ++w) words[w] = known.word(w) & ~wanted[w];
   run(wanted, words);
   return RowBitmap::from_words(words);
+}
+
+// As matches(), when just these rows, in any order, are to be evaluated: what does not change is
+// shared with `known`.
+RowBitmap RowFilter::few_matches(const RowBitmap& known, std::vector<Row> rows) {
+  if (rows.empty()) return known;
+  std::sort(rows.begin(), rows.end());
+  std::vector<Row> found;
+  for (std::size_t i = 0; i < rows.size();) {
+    check(interrupt_);
+    const Row block = rows[i] >> kBlockBits;
+    RowBits asked{};
+    for (; i < rows.size() && rows[i] >> kBlockBits == block; ++i) set(asked, rows[i]);
+    const RowBits there = rows_of(documents_.view(), block);
+    for (std::size_t w = 0; w < asked.size(); ++w) asked[w] &= there[w];
+    select(block, asked);
+    for_each_row(block, asked, [&](Row row) { found.push_back(row); });
+  }
+  return known.without_rows(rows).with_rows(found);
 }
 
 RowBitmap RowFilter::among(const RowBitmap& rows) {
@@ -128,28 +157,60 @@ void RowFilter::run(std::span<const std::uint64_t> wanted, std::span<std::uint64
   }
 }
 
-void RowFilter::select(Row block, RowBits& rows) {
-  const std::size_t n = count(rows);
-  if (n == 0 || expression_.matches_all()) return;
-  Answer answer{};
-  if (n < kFewRows) {
-    answer.maybe = rows;
-  } else {
-    evaluate(expression_.root(), block, rows, answer);
+// Of the rows in `rows`: those that certainly match, and those that others may.
+void RowFilter::answer(Row block, const RowBits& rows, Answer& answer) {
+  if (expression_.matches_all()) {
+    answer = {rows, {}};
+    return;
   }
+  pending_ = documents_.pending_rows(block);
+  RowBits settled;
+  for (std::size_t w = 0; w < rows.size(); ++w) settled[w] = rows[w] & ~pending_[w];
+  if (!asks_ids_ && none(settled)) {
+    answer = {{}, rows};
+    return;
+  }
+  evaluate(expression_.root(), block, rows, answer);
   for (std::size_t w = 0; w < rows.size(); ++w) {
     answer.sure[w] &= rows[w];
     answer.maybe[w] &= rows[w] & ~answer.sure[w];
   }
+}
+
+void RowFilter::select(Row block, RowBits& rows) {
+  if (none(rows)) return;
+  Answer answer;
+  if (count(rows) < kFewRows && !expression_.matches_all()) {
+    answer = {{}, rows};
+  } else {
+    this->answer(block, rows, answer);
+  }
   rows = answer.sure;
   if (!none(answer.maybe)) decide(block, answer.maybe, rows);
+}
+
+RowFilter::Bounds RowFilter::bounds() {
+  const View& view = documents_.view();
+  constexpr std::size_t kWords = std::tuple_size_v<RowBits>;
+  std::vector<std::uint64_t> sure(block_words(view.rows));
+  std::vector<std::uint64_t> doubtful(sure.size());
+  for (std::size_t at = 0; at < sure.size(); at += kWords) {
+    check(interrupt_);
+    const auto block = static_cast<Row>(at / kWords);
+    const RowBits rows = rows_of(view, block);
+    if (none(rows)) continue;
+    Answer answer;
+    this->answer(block, rows, answer);
+    std::ranges::copy(answer.sure, sure.begin() + static_cast<std::ptrdiff_t>(at));
+    std::ranges::copy(answer.maybe, doubtful.begin() + static_cast<std::ptrdiff_t>(at));
+  }
+  return {RowBitmap::from_words(sure), RowBitmap::from_words(doubtful)};
 }
 
 // The documents of doubtful rows are looked at; those that match are added to `matching`.
 void RowFilter::decide(Row block, RowBits& doubtful, RowBits& matching) {
   const View& view = documents_.view();
   documents_.each(block, doubtful, [&](Row row, std::string_view metadata) {
-    ++documents_read_;
     if (asks_ids_) {
       if (expression_.matches(view.id(row), metadata)) set(matching, row);
       return;
@@ -203,13 +264,32 @@ void RowFilter::evaluate(const Node& node, Row block, const RowBits& rows, Answe
 }
 
 void RowFilter::evaluate_leaf(std::size_t leaf, Row block, const RowBits& rows, Answer& answer) {
-  if (expression_.leaves()[leaf].is_on_id()) {
+  const Leaf& condition = expression_.leaves()[leaf];
+  if (condition.is_on_id()) {
     select_ids(leaf, block, rows, answer.sure);
     answer.maybe = answer.sure;
     return;
   }
   answer.sure.fill(0);
-  answer.maybe.fill(~std::uint64_t{0});
+  const FieldCoverage coverage = columns().fields().coverage(condition.path());
+  if (coverage == FieldCoverage::kUnknown) {
+    answer.maybe.fill(~std::uint64_t{0});
+    return;
+  }
+  answer.maybe.fill(0);
+  if (coverage == FieldCoverage::kColumn && block << kBlockBits < documents_.stored()) {
+    const std::optional<std::uint32_t> field = columns().fields().number(condition.path());
+    if (field) columns().select(condition, *field, block, answer.sure, answer.maybe);
+  }
+  for (std::size_t w = 0; w < rows.size(); ++w) {
+    answer.sure[w] &= ~pending_[w];
+    answer.maybe[w] |= answer.sure[w] | pending_[w];
+  }
+}
+
+const ColumnReader& RowFilter::columns() {
+  if (!columns_) columns_.emplace(documents_.store());
+  return *columns_;
 }
 
 // The store knows where its ids are; the ids of later rows are looked at.
