@@ -14,7 +14,7 @@
 #pragma once
 
 #include <algorithm>
-#include <bit>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -47,6 +47,7 @@ class FilteredWalk {
         fresh_(scratch.fresh),
         pool_(scratch, options, query.nearest_key()),
         take_(simd::kernels().pool.take),
+        share_(options.share),
         budget_(options.budget) {
     marks_.begin(*options.excluded, limit);
     if (options.barred < limit) marks_.bar(options.barred);
@@ -109,12 +110,23 @@ class FilteredWalk {
   static constexpr std::size_t kFewEntries = 16;
   static constexpr std::size_t kManyPlaces = 1024;
   static constexpr std::size_t kFarHops = 3;  // waypoints for each of a row's links, at most
-  static constexpr std::size_t kAhead = 12;   // nodes on their way from memory
+  static constexpr double kApart = 0.15;
+  static constexpr double kThin = 2.5;
+  static constexpr std::size_t kAhead = 12;  // nodes on their way from memory
 
   // Eligible links that a row should have: with fewer, excluded neighbours' links are looked at.
   // Where that costs much, fewer have to do.
   static constexpr std::size_t enough_links(std::size_t bound, bool far) noexcept {
     return far ? bound / 2 : bound * 7 / 8;
+  }
+
+  // Whether the eligible rows may lie apart from where the query is: they do when their share among
+  // links is another than among all rows. Also where many rows are excluded: what is left of the
+  // graph then leads less straight to the nearest.
+  double doubt() const noexcept {
+    if (share_ == 0 || eligible_seen_ == 0) return 1;
+    const double here = static_cast<double>(eligible_seen_) / static_cast<double>(links_seen_);
+    return std::min(1.0, std::abs(std::log(here / share_)) / kApart + (1 - share_) * kThin);
   }
 
   bool finish(WalkEnd end) noexcept {
@@ -147,6 +159,9 @@ class FilteredWalk {
     if (!take_all(node)) return false;
     eligible_ = count_ - first;
     eligible_ += keep_waypoints(0);
+    links_seen_ += graph_.degree(node);
+    eligible_seen_ += eligible_;
+    pool_.set_doubt(doubt());
     if (eligible_ >= enough_) n_waypoints_ = 0;
     for (std::size_t i = 0; i < std::min(n_waypoints_, kAhead); ++i) fetch_node(waypoints_[i]);
     return true;
@@ -275,12 +290,15 @@ class FilteredWalk {
   std::vector<std::uint64_t>& fresh_;
   ReachPool pool_;
   const decltype(simd::PoolKernels::take) take_;
+  const double share_;
   const std::size_t budget_;
   std::size_t step_ = 0;         // rows that one step sees, at most
   std::size_t eligible_ = 0;     // neighbours of the row being expanded
   std::size_t n_waypoints_ = 0;  // likewise
   std::size_t count_ = 0;
-  std::size_t measured_ = 0;  // rows seen from here on have been asked for and not measured
+  std::size_t links_seen_ = 0;     // of expanded rows
+  std::size_t eligible_seen_ = 0;  // likewise
+  std::size_t measured_ = 0;       // rows seen from here on have been asked for and not measured
   std::size_t expanded_ = 0;
   std::size_t hopped_ = 0;
   WalkEnd end_ = WalkEnd::kComplete;

@@ -119,6 +119,7 @@ struct Searching {
             .limit = limit,
             .excluded = bitmap(),
             .wanted = options.k,
+            .share = static_cast<double>(limit - excluded) / std::max<double>(limit, 1),
             .far = plan.far,
             .budget = plan.budget,
             .barred = options.barred,

@@ -43,6 +43,7 @@ struct WalkOptions {
   const RowBitmap* excluded = nullptr;  // never returned
   std::size_t wanted = 0;  // with excluded rows: results that will be used, 0 for all; there may be
                            // more than ef of them
+  double share = 0;        // with excluded rows: the part of the others, 0 for not known
   // With excluded rows, which are nearly all: looks as far as it takes for eligible neighbours.
   bool far = false;
   // Rows to be seen, and excluded rows whose links are looked at, about, before giving up.

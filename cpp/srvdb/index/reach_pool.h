@@ -21,11 +21,24 @@ class ReachPool {
  public:
   // `nearest_key` is that of CodeDistance.
   ReachPool(WalkScratch& scratch, const WalkOptions& options, double nearest_key)
-      : least_(std::isnan(nearest_key) ? 2 * options.ef : options.ef),
-        wanted_(options.wanted != 0 ? std::min(options.wanted, least_) : least_),
+      : ef_(options.ef),
+        least_(ef_),
+        wanted_(options.wanted != 0 ? std::min(options.wanted, ef_) : ef_),
         nearest_key_(nearest_key),
-        factor_(reach_factor(static_cast<double>(least_) / static_cast<double>(wanted_))),
-        pool_(scratch, std::max(least_, std::min(kWider * least_, kWidest))) {}
+        widest_(reach_factor(static_cast<double>(ef_) / static_cast<double>(wanted_))),
+        pool_(scratch, std::max(ef_, std::min(kWider * ef_, std::max(2 * ef_, kWidest)))) {
+    set_doubt(1);
+  }
+
+  // How far the eligible rows seem to lie apart from where the query is: 0 for not at all, when ef
+  // is enough, to 1.
+  void set_doubt(double doubt) noexcept {
+    if (std::isnan(nearest_key_)) {
+      least_ = ef_ + static_cast<std::size_t>(doubt * static_cast<double>(ef_));
+    } else {
+      factor_ = 1 + (widest_ - 1) * doubt;
+    }
+  }
 
   // Keys above this cannot enter.
   std::int32_t limit() const noexcept {
@@ -63,10 +76,12 @@ class ReachPool {
     return place < least_ || (place < pool_.places() && pool_.key_below(place) < reach_);
   }
 
+  std::size_t ef_;
   std::size_t least_;
   std::size_t wanted_;
   double nearest_key_;
-  double factor_;
+  double widest_;
+  double factor_ = 1;
   std::int32_t reach_ = INT32_MIN;
   CandidatePool pool_;
 };
