@@ -24,7 +24,7 @@ std::unique_ptr<Handle> open(const py::bytes& path, std::optional<std::size_t> d
                              double auto_compact_share, std::uint64_t auto_compact_bytes,
                              std::int64_t snapshot_every_ms, std::size_t snapshot_keep,
                              double recall, std::uint64_t memory_limit, bool prefault,
-                             bool lock_memory) {
+                             bool lock_memory, std::size_t filter_cache_bytes) {
   OpenOptions options;
   options.dimension = dimension;
   if (metric) options.metric = parse_metric(*metric);
@@ -44,6 +44,7 @@ std::unique_ptr<Handle> open(const py::bytes& path, std::optional<std::size_t> d
   options.snapshot_keep = snapshot_keep;
   options.recall = recall;
   options.memory_limit = memory_limit;
+  options.filter_cache_bytes = filter_cache_bytes;
   options.prefault = prefault;
   options.lock_memory = lock_memory;
   const std::string directory = path;
@@ -127,7 +128,8 @@ void register_database(py::module_& module) {
                   py::arg("auto_compact_bytes") = OpenOptions{}.auto_compact_bytes,
                   py::arg("snapshot_every_ms") = 0, py::arg("snapshot_keep") = 24,
                   py::arg("recall") = 0.0, py::arg("memory_limit") = 0, py::arg("prefault") = false,
-                  py::arg("lock_memory") = false)
+                  py::arg("lock_memory") = false,
+                  py::arg("filter_cache_bytes") = OpenOptions{}.filter_cache_bytes)
       .def("write", &write_all, py::arg("ids"), py::arg("rows").noconvert(), py::arg("metadatas"),
            py::arg("replace"), py::arg("expires_at").noconvert() = py::none())
       .def("write_window", &write_window, py::arg("ids"), py::arg("rows").noconvert(),

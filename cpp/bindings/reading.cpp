@@ -139,7 +139,7 @@ py::dict stats(const Handle& self) {
       py::arg("limit") = s.memory.limit == 0 ? py::object(py::none()) : py::int_(s.memory.limit),
       py::arg("links") = s.memory.links, py::arg("working_files") = s.memory.working_files,
       py::arg("buffers") = s.memory.buffers, py::arg("pending") = s.memory.pending,
-      py::arg("queries") = s.memory.queries);
+      py::arg("queries") = s.memory.queries, py::arg("filters") = s.memory.filters);
   d["simd"] = s.simd;
   d["oldest_reader_sequence"] = s.oldest_reader_sequence;
   d["background_error"] = s.background_error;

@@ -84,6 +84,7 @@ class Database:
         memory_limit: int = 0,
         prefault: bool = False,
         lock_memory: bool = False,
+        filter_cache_bytes: int = ...,
     ) -> Database: ...
     def write(
         self,

@@ -217,8 +217,8 @@ class Reading(Verbs):
 
             ``memory`` holds bytes that this process takes for the database beyond the page cache:
             the ``limit``, ``links`` under construction, ``buffers``, ``pending`` ids and metadata,
-            ``queries`` kept for measuring; and ``working_files``, links that the limit keeps out of
-            memory.
+            ``queries`` kept for measuring, answers of ``filters``; ``working_files`` are links that
+            the limit keeps out of memory.
 
         Examples
         --------

@@ -24,6 +24,7 @@ setting                    default    meaning
                                       two that of the first place in the list above wins
 ``memory_limit``           none       bytes the database may take beyond the page cache,
                                       from 64 MiB; a number, or text like ``"512MB"``
+``filter_cache``           16777216   bytes that the answers of filters may take
 ``prefault``               ``false``  bring codes and links into memory when opening
 ``lock_memory``            ``false``  keep them there
 ``background``             ``true``   link rows into the graph in the background
@@ -104,6 +105,8 @@ class Settings:
         ``ef``.
     memory_limit : int or None
         Bytes that the database may take in this process beyond the page cache; None: no limit.
+    filter_cache : int
+        Bytes that the kept answers of filters may take; 0: none is kept.
     prefault : bool
         Whether codes and links are brought into memory when it is opened.
     lock_memory : bool
@@ -135,6 +138,7 @@ class Settings:
     ef: int = 100
     recall: float | None = None
     memory_limit: int | None = None
+    filter_cache: int = 16 << 20
     prefault: bool = False
     lock_memory: bool = False
     background: bool = True
@@ -291,6 +295,7 @@ _CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "ef": lambda value, label: as_count(value, label, 1, 1_000_000),
     "recall": as_recall,
     "memory_limit": _check_bytes,
+    "filter_cache": lambda value, label: as_count(value, label, 0, 1 << 40),
     "prefault": _check_flag,
     "lock_memory": _check_flag,
     "background": _check_flag,

@@ -73,6 +73,8 @@ class Database(Changing, Lifecycle, Searching, Verifying):
         Bytes of memory that the database may take in this process beyond the page cache, at least
         64 MiB: a number, or text such as ``"512MB"``. With less room than the links need while they
         are made they lie in a file without a name. None unless told: no limit.
+    filter_cache : int, optional
+        Bytes that the kept answers of filters may take; 16 MiB unless told.
     prefault : bool, optional
         Bring codes and links into memory in the background when it is opened.
     lock_memory : bool, optional
@@ -132,6 +134,7 @@ class Database(Changing, Lifecycle, Searching, Verifying):
         ef: int | None = None,
         recall: float | None = None,
         memory_limit: int | str | None = None,
+        filter_cache: int | None = None,
         prefault: bool | None = None,
         lock_memory: bool | None = None,
         buffer_size: int | None = None,
@@ -152,6 +155,7 @@ class Database(Changing, Lifecycle, Searching, Verifying):
             ef=ef,
             recall=recall,
             memory_limit=memory_limit,
+            filter_cache=filter_cache,
             prefault=prefault,
             lock_memory=lock_memory,
             background=background,
@@ -186,6 +190,7 @@ class Database(Changing, Lifecycle, Searching, Verifying):
             snapshot_keep=self.settings.keep,
             recall=self.settings.recall or 0.0,
             memory_limit=self.settings.memory_limit or 0,
+            filter_cache_bytes=self.settings.filter_cache,
             prefault=self.settings.prefault,
             lock_memory=self.settings.lock_memory,
         )
@@ -511,6 +516,7 @@ def open(  # noqa: A001 (srvdb.open is the front door)
     ef: int | None = None,
     recall: float | None = None,
     memory_limit: int | str | None = None,
+    filter_cache: int | None = None,
     prefault: bool | None = None,
     lock_memory: bool | None = None,
     buffer_size: int | None = None,
@@ -544,6 +550,7 @@ def open(  # noqa: A001 (srvdb.open is the front door)
         ef=ef,
         recall=recall,
         memory_limit=memory_limit,
+        filter_cache=filter_cache,
         prefault=prefault,
         lock_memory=lock_memory,
         buffer_size=buffer_size,

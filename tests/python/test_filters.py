@@ -334,6 +334,19 @@ def test_explain_says_what_is_read(path, kind, rng):
             db.explain({"a": {"$what": 1}})
 
 
+def test_answers_are_kept_within_the_bytes_that_are_set(path, rng):
+    ids = list(map(str, range(5000)))
+    with srvdb.open(path, filter_cache=100_000) as db:
+        db.add(ids, rng.standard_normal((5000, 4)), [{"n": i} for i in range(5000)])
+        for n in range(50):
+            assert db.count({"n": {"$lt": n}}) == n
+            assert db.count({"n": {"$lt": n}}) == n
+            assert 0 < db.stats()["memory"]["filters"] <= 100_000
+    with srvdb.open(path, filter_cache=0) as db:
+        assert db.count({"n": {"$lt": 7}}) == 7
+        assert db.stats()["memory"]["filters"] == 0
+
+
 def test_a_reader_filters_what_it_shows(path):
     with srvdb.open(path) as writer:
         writer.add(["a", "b"], np.eye(2), [{"n": 1}, {"n": 2}])

@@ -446,7 +446,7 @@ class Core final : public IndexHost {
   std::optional<Row> find_row(const MetaStore::ReadTxn& store, std::string_view id) const;
   Record read_record(const MetaStore::ReadTxn& store, const View& view, std::string_view id,
                      Row row, const RecordOptions& options) const;
-  void scroll_all(const MetaStore::ReadTxn& store, std::string_view after,
+  void scroll_all(const MetaStore::ReadTxn& store, std::string_view after, std::size_t page,
                   const std::function<bool(std::string_view id, Row row)>& take) const;
   std::string metadata_of(const MetaStore::ReadTxn& store, Row row) const;
 

@@ -23,6 +23,12 @@ constexpr std::size_t kRememberedEdits = 65'536;
 constexpr std::size_t kPieceRows = 50'000;      // of a change by filter
 constexpr std::size_t kPieceBytes = 16u << 20;  // of its ids and metadata
 
+// A change of all rows must be asked for by a filter that matches all.
+void refuse_no_filter(std::string_view where) {
+  if (!where.empty()) return;
+  throw Error(ErrorCode::kFilter, "expected a filter, got an empty text");
+}
+
 bool is_of(const FilterCache::Entry& filter, const View& view) {
   const FilterAnswer* const answer = filter.answer.get();
   return answer != nullptr && answer->generation == view.generation &&
@@ -178,6 +184,7 @@ std::vector<std::string_view> Core::matching_ids(const Matching& matching) const
 }
 
 std::size_t Core::change_where(RecordType type, std::string_view where) {
+  refuse_no_filter(where);
   expire_due();
   const Matching matching = match({&where, 1});
   const std::vector<std::string_view> ids = matching_ids(matching);
@@ -190,6 +197,7 @@ std::size_t Core::change_where(RecordType type, std::string_view where) {
 }
 
 std::size_t Core::update_where(std::string_view where, const Update& update) {
+  refuse_no_filter(where);
   Update one = update;
   one.id = "x";  // so that only what is to be set is checked
   one.row = nullptr;

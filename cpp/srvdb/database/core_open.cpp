@@ -147,6 +147,7 @@ Core::Core(std::string path, const OpenOptions& options)
     : path_(std::move(path)),
       options_(MemoryBudget::within(options)),
       files_(file_system(options)),
+      filters_(options_.filter_cache_bytes),
       memory_(std::make_shared<MemoryBudget>(files_, path_, options.memory_limit)) {
   const auto view = std::make_shared<View>();
   view->index = std::make_shared<const IndexView>();

@@ -12,7 +12,7 @@ namespace srvdb {
 namespace {
 
 constexpr const char* kNoMetadata = "{}";
-constexpr std::size_t kIdPage = 1024;  // ids read from the store at a time
+constexpr std::size_t kIdPage = 4096;  // ids read from the store at a time, at most
 
 std::vector<float> copy_row(const View& view, Row row) {
   const RowsView rows = view.rows_view();
@@ -126,8 +126,9 @@ std::size_t Core::count(std::string_view where, Interrupt* interrupt) {
 }
 
 // Calls take(id, row) for the ids above `after`, in order, until it returns false. The store's ids
-// and the pending ones are two sorted lists; the newer word on an id wins. state_mutex_ is held.
-void Core::scroll_all(const MetaStore::ReadTxn& store, std::string_view after,
+// and the pending ones are two sorted lists; the newer word on an id wins. `page`: how many are
+// probably wanted. state_mutex_ is held.
+void Core::scroll_all(const MetaStore::ReadTxn& store, std::string_view after, std::size_t page,
                       const std::function<bool(std::string_view id, Row row)>& take) const {
   LargeVector<std::pair<std::string_view, Row>> pending;
   if (frozen_) pending = frozen_->changes.sorted_after(after);
@@ -143,9 +144,9 @@ void Core::scroll_all(const MetaStore::ReadTxn& store, std::string_view after,
   };
   auto next = pending.begin();
   std::string cursor(after);
-  for (bool more = true; more;) {
-    const std::vector<IdRow> stored = store.scan_ids(cursor, kIdPage);
-    more = stored.size() == kIdPage;
+  for (bool more = true; more; page = std::min(2 * page, kIdPage)) {
+    const std::vector<IdRow> stored = store.scan_ids(cursor, page);
+    more = stored.size() == page;
     for (const IdRow& entry : stored) {
       for (; next != pending.end() && next->first < entry.id; ++next) {
         if (!take_pending(*next)) return;
@@ -195,7 +196,7 @@ std::vector<Record> Core::scroll(std::string_view after, std::size_t limit,
       }
       return;
     }
-    scroll_all(store, after, take);
+    scroll_all(store, after, std::min(limit, kIdPage), take);
   });
   return out;
 }
@@ -253,6 +254,7 @@ Stats Core::stats() const {
   out.memory.links = memory_->anonymous();
   out.memory.working_files = memory_->in_files();
   out.memory.queries = queries_.bytes();
+  out.memory.filters = filters_.bytes();
   {
     const std::shared_lock state(state_mutex_);
     out.memory.pending = active_.memory_bytes();

@@ -261,17 +261,27 @@ std::vector<SearchResult> Core::search_batch(const float* queries, std::size_t n
   for (const auto& [where, list] : items) distinct.push_back(where);
   const Matching matching = match(distinct, interrupt);
   check_query(*matching.view, queries, n, dim, options);
-  std::vector<float> some;
-  for (std::size_t f = 0; f < distinct.size(); ++f) {
-    const std::vector<std::size_t>& list = items[distinct[f]];
-    const Scope scope = this->scope(matching, f, distinct[f], options.include_deleted);
-    some.clear();
+  // Many filters are shared out among the threads, the queries of few filters are.
+  const std::size_t threads = options.threads == 0 ? default_threads() : options.threads;
+  const bool many = distinct.size() >= threads;
+  SearchOptions one = options;
+  one.threads = many ? 1 : threads;
+  const auto search_one = [&](std::size_t f, Interrupt* stop) {
+    const std::vector<std::size_t>& list = items.at(distinct[f]);
+    std::vector<float> some;
     for (const std::size_t i : list) {
       some.insert(some.end(), queries + i * dim, queries + (i + 1) * dim);
     }
     std::vector<SearchResult> results(list.size());
-    search_scope(scope, some, options, results, interrupt);
+    search_scope(scope(matching, f, distinct[f], options.include_deleted), some, one, results,
+                 stop);
     for (std::size_t i = 0; i < list.size(); ++i) out[list[i]] = std::move(results[i]);
+  };
+  if (many) {
+    parallel_for(distinct.size(), 1, threads, interrupt,
+                 [&](std::size_t f, std::size_t) { search_one(f, nullptr); });
+  } else {
+    for (std::size_t f = 0; f < distinct.size(); ++f) search_one(f, interrupt);
   }
   return out;
 }

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <functional>
+#include <map>
 #include <utility>
 
 #include "srvdb/filter/document.h"
@@ -110,6 +112,13 @@ std::string json_text(const Value& value) {
   std::string out;
   append_string(value.text(), out);
   return out;
+}
+
+std::size_t FacetCount::Hash::operator()(const Value& value) const noexcept {
+  if (value.is_string()) return std::hash<std::string_view>{}(value.text());
+  // Numbers that are multiples of much would share the low bits.
+  const std::uint64_t bits = value.as_uint() + static_cast<std::uint64_t>(value.kind());
+  return static_cast<std::size_t>((bits ^ bits >> 32) * 0x9E3779B97F4A7C15U >> 16);
 }
 
 void FacetCount::add(const Value& value, std::size_t rows) {

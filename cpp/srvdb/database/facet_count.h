@@ -5,10 +5,10 @@
 #pragma once
 
 #include <cstddef>
-#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "srvdb/database/database.h"
@@ -37,12 +37,15 @@ class FacetCount {
   std::vector<FacetValue> most_frequent(std::size_t limit) const;
 
  private:
-  struct Before {
+  struct Hash {
+    std::size_t operator()(const filter::Value& value) const noexcept;
+  };
+  struct Equal {
     bool operator()(const filter::Value& a, const filter::Value& b) const noexcept {
-      return filter::order(a, b) < 0;
+      return filter::order(a, b) == 0;
     }
   };
-  std::map<filter::Value, std::size_t, Before> counts_;
+  std::unordered_map<filter::Value, std::size_t, Hash, Equal> counts_;
   TextArena texts_;
 };
 

@@ -22,6 +22,8 @@ void MemoryBudget::check(std::uint64_t limit) {
 OpenOptions MemoryBudget::within(OpenOptions options) {
   if (options.memory_limit != 0) {
     options.buffer_bytes = std::min<std::size_t>(options.buffer_bytes, options.memory_limit / 16);
+    options.filter_cache_bytes =
+        std::min<std::size_t>(options.filter_cache_bytes, options.memory_limit / 16);
   }
   return options;
 }

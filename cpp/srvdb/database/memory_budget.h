@@ -1,12 +1,12 @@
 // memory_limit: the anonymous memory that an open database may take, and who takes how much of it.
 //
 // The shares (of the limit): append buffers 1/16 each, up to three of them; rows waiting for a
-// checkpoint 1/16 a side; pages that a checkpoint changes 1/8; links under construction and working
-// copies of compaction 1/4, beyond which they lie in a mapped, unnamed file of the directory: page
-// cache, which the system takes back when it needs to; building a graph in bulk 1/4, or it is
-// linked row by row. The rest is for what does not grow with the database. Not counted: what goes
-// with the call (a batch given to add, the answer of a search, a walk's candidates), and a byte for
-// every two rows of marks of what has been checked.
+// checkpoint 1/16 a side; answers of filters 1/16; pages that a checkpoint changes 1/8; links under
+// construction and working copies of compaction 1/4, beyond which they lie in a mapped, unnamed
+// file of the directory: page cache, which the system takes back when it needs to; building a graph
+// in bulk 1/4, or it is linked row by row. The rest is for what does not grow with the database.
+// Not counted: what goes with the call (a batch given to add, the answer of a search, a walk's
+// candidates), and a byte for every two rows of marks of what has been checked.
 //
 // Thread-safe.
 #pragma once
@@ -29,7 +29,7 @@ class MemoryBudget final : public SegmentSource {
 
   // Throws Error(kInvalidInput) that names the least; 0 is no limit.
   static void check(std::uint64_t limit);
-  // The options with what the limit leaves for append buffers.
+  // The options with what the limit leaves for append buffers and answers of filters.
   static OpenOptions within(OpenOptions options);
 
   // `directory` takes the working files. limit 0: none.

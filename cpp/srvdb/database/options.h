@@ -63,6 +63,7 @@ struct OpenOptions {
   std::size_t flush_rows = 1000;        // append buffer: rows; >= 1
   // Anonymous memory that the database may take, in bytes, see memory_budget.h; 0: no limit.
   std::uint64_t memory_limit = 0;
+  std::size_t filter_cache_bytes = 16u << 20;  // of answers of filters that are kept; 0: none
   bool prefault = false;     // bring codes and links into memory, in the background, on opening
   bool lock_memory = false;  // keep them there; opening fails where that is not permitted
   bool background = true;    // link rows, and checkpoint when idle, unasked
@@ -103,6 +104,7 @@ struct MemoryParts {
   std::uint64_t buffers = 0;        // append buffers
   std::uint64_t pending = 0;        // ids and metadata that wait for a checkpoint
   std::uint64_t queries = 0;        // that were asked, for measuring recall
+  std::uint64_t filters = 0;        // answers of filters
 };
 
 // A consistent look at one moment; plain values.

@@ -239,6 +239,7 @@ TEST_F(FilterTest, ChangesByFilterConcernJustTheRowsThatMatch) {
   EXPECT_EQ(db->remove_where(R"({"mark": 1})"), n - 3);
   EXPECT_EQ(db->count(), 200 - n);
   EXPECT_EQ(code_of([&] { db->update_where(where, {}); }), ErrorCode::kInvalidInput);
+  EXPECT_EQ(code_of([&] { db->remove_where({}); }), ErrorCode::kFilter);
   db = nullptr;
   db = open();
   EXPECT_EQ(db->count(), 200 - n);
