@@ -99,6 +99,15 @@ TEST(LeafTest, ShorteningAValueNeverMakesALeafLie) {
   EXPECT_GT(unsure, 100);
 }
 
+// Comparing at each place anew would take an hour.
+TEST(LeafTest, ContainingTakesTimeLinearInTheText) {
+  const std::string text(std::size_t{1} << 20, 'a');
+  const std::string part = text.substr(text.size() / 2) + "b";
+  EXPECT_EQ(leaf(Operator::kContains, {part}).test(Value::string(text)), Truth::kNo);
+  EXPECT_EQ(leaf(Operator::kContains, {""}).test(Value::string("")), Truth::kYes);
+  EXPECT_EQ(leaf(Operator::kContains, {"a"}).test(Value::string("")), Truth::kNo);
+}
+
 TEST(LeafTest, EverythingThereExists) {
   const Leaf exists = Leaf::on_field("a", Operator::kExists, {});
   for (const Value& value : {Value(), Value::null(), Value::boolean(false), cut("x")}) {
