@@ -18,12 +18,14 @@ endif()
 
 file(GLOB benchmark_sources CONFIGURE_DEPENDS "benchmarks/cpp/*.cpp")
 # Those that are programs of their own:
-list(FILTER benchmark_sources EXCLUDE REGEX "/(graph|filter|commit|exact)_bench\\.cpp$")
+list(FILTER benchmark_sources EXCLUDE REGEX "/(graph|filter|column|commit|exact)_bench\\.cpp$")
 
 add_executable(srvdb_graph_bench benchmarks/cpp/graph_bench.cpp)
 target_link_libraries(srvdb_graph_bench PRIVATE srvdb_index srvdb_flags srvdb_warnings)
 add_executable(srvdb_filter_bench benchmarks/cpp/filter_bench.cpp)
 target_link_libraries(srvdb_filter_bench PRIVATE srvdb_index srvdb_flags srvdb_warnings)
+add_executable(srvdb_column_bench benchmarks/cpp/column_bench.cpp)
+target_link_libraries(srvdb_column_bench PRIVATE srvdb_filter srvdb_flags srvdb_warnings)
 add_executable(srvdb_commit_bench benchmarks/cpp/commit_bench.cpp)
 target_link_libraries(srvdb_commit_bench PRIVATE srvdb_core srvdb_flags srvdb_warnings)
 add_executable(srvdb_exact_bench benchmarks/cpp/exact_bench.cpp)

@@ -15,16 +15,15 @@ namespace {
 
 using OptionalText = std::optional<std::string>;
 
-std::unique_ptr<Handle> open(const py::bytes& path, std::optional<std::size_t> dimension,
-                             const OptionalText& metric, const OptionalText& mode,
-                             std::optional<std::uint32_t> m,
-                             std::optional<std::uint32_t> ef_construction, std::uint32_t ef,
-                             const std::string& durability, bool read_only, bool create,
-                             std::size_t buffer_bytes, std::size_t flush_rows, bool background,
-                             double auto_compact_share, std::uint64_t auto_compact_bytes,
-                             std::int64_t snapshot_every_ms, std::size_t snapshot_keep,
-                             double recall, std::uint64_t memory_limit, bool prefault,
-                             bool lock_memory, std::size_t filter_cache_bytes) {
+std::unique_ptr<Handle> open(
+    const py::bytes& path, std::optional<std::size_t> dimension, const OptionalText& metric,
+    const OptionalText& mode, std::optional<std::uint32_t> m,
+    std::optional<std::uint32_t> ef_construction, std::uint32_t ef, const std::string& durability,
+    bool read_only, bool create, std::size_t buffer_bytes, std::size_t flush_rows, bool background,
+    double auto_compact_share, std::uint64_t auto_compact_bytes, std::int64_t snapshot_every_ms,
+    std::size_t snapshot_keep, double recall, std::uint64_t memory_limit, bool prefault,
+    bool lock_memory, std::size_t filter_cache_bytes, bool index_all_fields,
+    const std::optional<std::vector<std::string>>& indexed_fields) {
   OpenOptions options;
   options.dimension = dimension;
   if (metric) options.metric = parse_metric(*metric);
@@ -47,6 +46,8 @@ std::unique_ptr<Handle> open(const py::bytes& path, std::optional<std::size_t> d
   options.filter_cache_bytes = filter_cache_bytes;
   options.prefault = prefault;
   options.lock_memory = lock_memory;
+  if (index_all_fields) options.indexed_fields = IndexedFields{};
+  if (indexed_fields) options.indexed_fields = IndexedFields{false, *indexed_fields};
   const std::string directory = path;
   return std::make_unique<Handle>(call_core([&] { return Database::open(directory, options); }));
 }
@@ -129,7 +130,8 @@ void register_database(py::module_& module) {
                   py::arg("snapshot_every_ms") = 0, py::arg("snapshot_keep") = 24,
                   py::arg("recall") = 0.0, py::arg("memory_limit") = 0, py::arg("prefault") = false,
                   py::arg("lock_memory") = false,
-                  py::arg("filter_cache_bytes") = OpenOptions{}.filter_cache_bytes)
+                  py::arg("filter_cache_bytes") = OpenOptions{}.filter_cache_bytes,
+                  py::arg("index_all_fields") = false, py::arg("indexed_fields") = py::none())
       .def("write", &write_all, py::arg("ids"), py::arg("rows").noconvert(), py::arg("metadatas"),
            py::arg("replace"), py::arg("expires_at").noconvert() = py::none())
       .def("write_window", &write_window, py::arg("ids"), py::arg("rows").noconvert(),

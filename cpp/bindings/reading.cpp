@@ -116,6 +116,11 @@ py::dict stats(const Handle& self) {
   d["read_only"] = s.read_only;
   d["m"] = s.m;
   d["ef_construction"] = s.ef_construction;
+  if (s.indexed_fields) {
+    d["indexed_fields"] = *s.indexed_fields;
+  } else {
+    d["indexed_fields"] = "all";
+  }
   d["ef"] = s.ef;
   d["recall"] = s.recall == 0 ? py::object(py::none()) : py::object(py::float_(s.recall));
   d["calibration"] = calibration(s);

@@ -85,6 +85,8 @@ class Database:
         prefault: bool = False,
         lock_memory: bool = False,
         filter_cache_bytes: int = ...,
+        index_all_fields: bool = False,
+        indexed_fields: list[str] | None = None,
     ) -> Database: ...
     def write(
         self,

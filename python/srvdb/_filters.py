@@ -24,6 +24,26 @@ _LEAST, _MOST = -(2**63), 2**64 - 1
 _DEEPEST = 200
 
 
+def as_indexed_fields(fields: object) -> list[str] | None:
+    """Return the paths of the fields that are to be indexed; None: all of them.
+
+    Raises
+    ------
+    InvalidInputError
+        Neither ``"all"`` nor a list of paths.
+    """
+    if fields == "all":
+        return None
+    if isinstance(fields, Sequence | Set) and not isinstance(fields, str | bytes):
+        paths = list(fields)
+        if all(isinstance(path, str) for path in paths):
+            return paths
+    raise InvalidInputError(
+        f'indexed_fields must be "all" or a list of paths such as ["year", "author.name"], '
+        f"got {fields!r:.80}"
+    )
+
+
 def as_where(where: object) -> str:
     """Return a filter as JSON text, and ``""`` for None.
 

@@ -141,7 +141,8 @@ def verify(
         The directory.
     deep : bool, default False
         Read everything: each row, id, code, link, page and value against its checksum, ids against
-        rows, and snapshots likewise. Otherwise headers, lengths, the log and the state.
+        rows, columns against metadata, and snapshots likewise. Otherwise headers, lengths, the log
+        and the state.
     progress : bool or callable, default False
         A bar, or a callable that gets rows done and rows in all.
 

@@ -21,6 +21,7 @@ from srvdb._arrays import (
     check_lengths,
 )
 from srvdb._changing import Changing
+from srvdb._filters import as_indexed_fields
 from srvdb._lifecycle import Lifecycle
 from srvdb._maintenance import Verifying
 from srvdb._moments import Milliseconds, Moments, as_expiries, part_of
@@ -65,6 +66,11 @@ class Database(Changing, Lifecycle, Searching, Verifying):
     m, ef_construction : int, optional
         Links a row of the graph aims for, and candidates while it is built; 16 and 200 in a new
         database.
+    indexed_fields : list of str or "all", optional
+        Fields of the metadata that filters answer without reading documents, keys joined by dots:
+        ``["year", "author.name"]``. In a new database ``"all"``: each as it first appears, up to
+        64. Filters on other fields work, more slowly. A change makes the index anew, in the
+        background.
     ef : int, optional
         Candidates of a graph search that names none; 100 unless told.
     recall : float, optional
@@ -107,8 +113,8 @@ class Database(Changing, Lifecycle, Searching, Verifying):
 
     Notes
     -----
-    Dimension, metric, mode, ``m`` and ``ef_construction`` are stored; leave them out to take what
-    is stored.
+    Dimension, metric, mode, ``m``, ``ef_construction`` and ``indexed_fields`` are stored; leave
+    them out to take what is stored.
 
     Examples
     --------
@@ -131,6 +137,7 @@ class Database(Changing, Lifecycle, Searching, Verifying):
         config: Mapping[str, Any] | str | os.PathLike[str] | None = None,
         m: int | None = None,
         ef_construction: int | None = None,
+        indexed_fields: Sequence[str] | str | None = None,
         ef: int | None = None,
         recall: float | None = None,
         memory_limit: int | str | None = None,
@@ -169,6 +176,7 @@ class Database(Changing, Lifecycle, Searching, Verifying):
             m = as_count(m, "m", 2, 128)
         if ef_construction is not None:
             ef_construction = as_count(ef_construction, "ef_construction", 1, 100_000)
+        wanted = as_indexed_fields(indexed_fields) if indexed_fields is not None else None
         compacting = self.settings.auto_compact
         self._core = CoreDatabase.open(
             os.fsencode(self.path),
@@ -193,6 +201,8 @@ class Database(Changing, Lifecycle, Searching, Verifying):
             filter_cache_bytes=self.settings.filter_cache,
             prefault=self.settings.prefault,
             lock_memory=self.settings.lock_memory,
+            index_all_fields=indexed_fields is not None and wanted is None,
+            indexed_fields=wanted,
         )
         self._close_at_exit()
 
@@ -513,6 +523,7 @@ def open(  # noqa: A001 (srvdb.open is the front door)
     config: Mapping[str, Any] | str | os.PathLike[str] | None = None,
     m: int | None = None,
     ef_construction: int | None = None,
+    indexed_fields: Sequence[str] | str | None = None,
     ef: int | None = None,
     recall: float | None = None,
     memory_limit: int | str | None = None,
@@ -547,6 +558,7 @@ def open(  # noqa: A001 (srvdb.open is the front door)
         config=config,
         m=m,
         ef_construction=ef_construction,
+        indexed_fields=indexed_fields,
         ef=ef,
         recall=recall,
         memory_limit=memory_limit,

@@ -74,7 +74,10 @@ void ColumnWriter::write(MetaStore::WriteTxn& txn, ColumnKey key, Column& column
     if (column.builder.is_said_by(view)) return;
     block = column.builder.encode(&view);
   } else {
-    if (column.fresh.empty()) column.fresh = column.builder.encode(nullptr);
+    if (column.fresh.empty()) {
+      column.fresh = column.builder.encode(nullptr);
+      column.builder = ColumnBuilder();  // its memory is better used
+    }
     block = column.fresh;
   }
   if (!block.empty()) {

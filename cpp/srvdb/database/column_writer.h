@@ -25,7 +25,6 @@ namespace srvdb {
 class ColumnWriter final : private filter::DocumentSink {
  public:
   explicit ColumnWriter(FieldCatalogue stored) : stored_(stored), fields_(std::move(stored)) {}
-  ~ColumnWriter() = default;
   ColumnWriter(const ColumnWriter&) = delete;
   ColumnWriter& operator=(const ColumnWriter&) = delete;
 

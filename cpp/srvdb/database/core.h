@@ -294,7 +294,6 @@ class Core final : public IndexHost {
   bool background_index();
 
   // core_columns.cpp
-  static void check_indexed_fields(const IndexedFields& fields);
   std::optional<FieldCatalogue> with_fields(const OpenOptions& options) const;
   void adopt_indexed_fields(Row published);
   bool make_columns(Row most);

@@ -5,30 +5,8 @@
 #include "srvdb/base/events.h"
 #include "srvdb/database/column_writer.h"
 #include "srvdb/database/core.h"
-#include "srvdb/filter/document.h"
 
 namespace srvdb {
-
-namespace {
-
-constexpr std::size_t kMostPaths = 1024;
-
-}  // namespace
-
-void Core::check_indexed_fields(const IndexedFields& fields) {
-  if (fields.all) return;
-  if (fields.paths.size() > kMostPaths) {
-    throw Error(ErrorCode::kInvalidInput, "indexed_fields must name at most " +
-                                              std::to_string(kMostPaths) + " fields, got " +
-                                              std::to_string(fields.paths.size()));
-  }
-  for (const std::string& path : fields.paths) {
-    if (path.size() <= filter::kMaxPathBytes) continue;
-    throw Error(ErrorCode::kInvalidInput, "a field of indexed_fields must be at most " +
-                                              std::to_string(filter::kMaxPathBytes) +
-                                              " bytes long, got " + std::to_string(path.size()));
-  }
-}
 
 // The catalogue that the options ask for, without a field; nothing when it is the one there is.
 std::optional<FieldCatalogue> Core::with_fields(const OpenOptions& options) const {

@@ -101,7 +101,7 @@ void Core::check_options(const OpenOptions& options) {
   check_ef(options.ef);
   if (options.recall != 0) check_recall(options.recall);
   MemoryBudget::check(options.memory_limit);
-  if (options.indexed_fields) check_indexed_fields(*options.indexed_fields);
+  if (options.indexed_fields) FieldCatalogue::check_only(options.indexed_fields->paths);
   check_range("buffer_bytes", options.buffer_bytes, 4096, std::uint64_t{1} << 40);
   check_range("flush_rows", options.flush_rows, 1, kMaxRows);
   check_range("snapshot_keep", options.snapshot_keep, 1, 1'000'000);

@@ -4,12 +4,14 @@
 
 #include "srvdb/base/bytes.h"
 #include "srvdb/base/error.h"
+#include "srvdb/filter/document.h"
 
 namespace srvdb {
 namespace {
 
 constexpr std::uint32_t kOnly = 1;  // flags of the state
 constexpr std::uint32_t kFull = 2;
+constexpr std::size_t kMostPaths = 1024;
 
 [[noreturn]] void throw_bad(const char* what) {
   throw Error(ErrorCode::kCorruption,
@@ -94,6 +96,20 @@ std::optional<std::uint32_t> FieldCatalogue::find_or_add(std::string_view path) 
   numbers_.emplace(path, size());
   paths_.emplace_back(path);
   return size() - 1;
+}
+
+void FieldCatalogue::check_only(const std::vector<std::string>& paths) {
+  if (paths.size() > kMostPaths) {
+    throw Error(ErrorCode::kInvalidInput, "indexed_fields must name at most " +
+                                              std::to_string(kMostPaths) + " fields, got " +
+                                              std::to_string(paths.size()));
+  }
+  for (const std::string& path : paths) {
+    if (path.size() <= filter::kMaxPathBytes) continue;
+    throw Error(ErrorCode::kInvalidInput, "a field of indexed_fields must be at most " +
+                                              std::to_string(filter::kMaxPathBytes) +
+                                              " bytes long, got " + std::to_string(path.size()));
+  }
 }
 
 FieldCatalogue FieldCatalogue::fresh() const {

@@ -58,6 +58,8 @@ class FieldCatalogue {
   }
   // The same wishes, with no field yet.
   FieldCatalogue fresh() const;
+  // Throws Error(kInvalidInput) for wishes that cannot be had.
+  static void check_only(const std::vector<std::string>& paths);
   // Other wishes: sorted, each once. Fields come anew.
   void set_only(std::optional<std::vector<std::string>> only);
 

@@ -117,6 +117,7 @@ struct Stats {
   Durability durability = Durability::kOs;
   bool read_only = false;
   std::uint32_t m = 0, ef_construction = 0, ef = 0;
+  std::optional<std::vector<std::string>> indexed_fields;  // nothing: each as it first appears
   double recall = 0;  // that searches are to reach which name neither recall nor ef; 0: by ef
   Tuning tuning = Tuning::kNone;
   std::shared_ptr<const Calibration>

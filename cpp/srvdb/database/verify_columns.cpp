@@ -5,6 +5,7 @@
 // those that a block calls opaque, of which it says nothing.
 
 #include <algorithm>
+#include <compare>
 #include <map>
 #include <set>
 #include <string>
@@ -114,7 +115,7 @@ std::string ColumnCheck::add_block(ColumnKey key, ByteSpan bytes, std::uint64_t 
     const ColumnView view(bytes);
     std::vector<std::string> values;
     for (std::uint32_t i = 0; i < view.values(); ++i) {
-      if (i > 0 && dictionary_order(view.value(i - 1), view.value(i)) >= 0) {
+      if (i > 0 && std::is_gteq(dictionary_order(view.value(i - 1), view.value(i)))) {
         return "the values of a block of a column are out of order";
       }
       put_value(values.emplace_back(), view.value(i));

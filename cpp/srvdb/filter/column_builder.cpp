@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <bit>
 #include <cassert>
+#include <compare>
 #include <numeric>
 
 #include "srvdb/filter/column.h"
@@ -31,7 +32,7 @@ std::size_t hash_of(std::span<const std::uint32_t> members) noexcept {
 }
 
 bool same(const Value& a, const Value& b) noexcept {
-  return a.kind() == b.kind() && dictionary_order(a, b) == 0;
+  return a.kind() == b.kind() && std::is_eq(dictionary_order(a, b));
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <compare>
 #include <limits>
 #include <numeric>
 
@@ -121,7 +122,7 @@ void ColumnEncoder::put_values() {
   }
   const std::vector<Value>& values = builder_.values_;
   std::sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) {
-    return dictionary_order(values[a], values[b]) < 0;
+    return std::is_lt(dictionary_order(values[a], values[b]));
   });
   std::vector<Value> numbers;
   for (const std::uint32_t value : order) {

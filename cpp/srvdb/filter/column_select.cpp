@@ -1,12 +1,13 @@
 // ColumnView::select(): which rows of a block satisfy a leaf.
 //
 // First the dictionary: comparisons are ranges of it, found by halving; other operators look at
-// each value. Then the codes: one range of codes, the common case, is two comparisons a row; else
-// a table says what each code means. Rows are done 64 at a time, in loops that compilers turn into
-// vector instructions.
+// each value. Then the codes: a range of codes, the common case, is one comparison a row; where
+// there are many a table says what each code means. Rows are done 64 at a time, in loops that
+// compilers turn into vector instructions.
 
 #include <algorithm>
 #include <array>
+#include <compare>
 #include <limits>
 
 #include "srvdb/filter/column.h"
@@ -16,7 +17,8 @@ namespace {
 
 constexpr std::uint8_t kYes = 1;
 constexpr std::uint8_t kMaybe = 2;
-constexpr std::uint32_t kGroup = 64;  // rows of a word
+constexpr std::uint32_t kGroup = 64;   // rows of a word
+constexpr std::size_t kFewRanges = 4;  // as fast as a table at most
 
 // Bits of 64 bytes that are 0 or 1.
 std::uint64_t pack(const std::uint8_t* bytes) noexcept {
@@ -42,8 +44,9 @@ class ColumnSelection {
     find_values();
     if (ranges_.empty() && view_.sets_ == 0) return;
     const bool plain = view_.sets_ == 0 && view_.singles_ == view_.values_;
-    if (plain && ranges_.size() == 1 && ranges_[0].truth == kYes) {
-      put_range(ranges_[0].first + 1, ranges_[0].end, yes);
+    const auto certain = [](const Range& range) { return range.truth == kYes; };
+    if (plain && ranges_.size() <= kFewRanges && std::ranges::all_of(ranges_, certain)) {
+      put_ranges(yes);
     } else {
       find_codes();
       put_table(yes, maybe);
@@ -71,10 +74,10 @@ class ColumnSelection {
     return first;
   }
   std::uint32_t not_below(const Value& limit, std::uint32_t first, std::uint32_t end) const {
-    return bound(first, end, [&](const Value& value) { return order(value, limit) < 0; });
+    return bound(first, end, [&](const Value& value) { return std::is_lt(order(value, limit)); });
   }
   std::uint32_t above(const Value& limit, std::uint32_t first, std::uint32_t end) const {
-    return bound(first, end, [&](const Value& value) { return order(value, limit) <= 0; });
+    return bound(first, end, [&](const Value& value) { return std::is_lteq(order(value, limit)); });
   }
 
   void add(std::uint32_t first, std::uint32_t end, std::uint8_t truth) {
@@ -90,7 +93,7 @@ class ColumnSelection {
   void find_equal();
   void find_ordered();
   void find_codes();
-  void put_range(std::uint32_t first, std::uint32_t last, ColumnBits yes) const;
+  void put_ranges(ColumnBits yes) const;
   void put_table(ColumnBits yes, ColumnBits maybe) const;
   template <typename Put>
   void each_group(Put&& put) const;
@@ -181,50 +184,58 @@ void ColumnSelection::find_codes() {
   }
 }
 
-// Calls put(word, codes) for each 64 rows, codes as bytes or as words of 16 bits.
+// Calls put(word, bytes, code) for each 64 rows: `bytes` are their codes, each a Code as `code` is.
 template <typename Put>
 void ColumnSelection::each_group(Put&& put) const {
-  const std::uint8_t* const from = view_.code_part_.data();
-  for (std::uint32_t row = 0; row < view_.rows_; row += kGroup) {
-    const std::uint32_t count = std::min(kGroup, view_.rows_ - row);
+  const std::uint8_t* from = view_.code_part_.data();
+  const std::size_t group_bytes = kGroup * view_.code_bits_ / 8;
+  std::array<std::uint8_t, kGroup * 2> copy;
+  for (std::uint32_t row = 0; row < view_.rows_; row += kGroup, from += group_bytes) {
+    const std::uint8_t* codes = from;
+    const std::uint32_t count = view_.rows_ - row;
+    if (count < kGroup) {
+      copy.fill(0);
+      std::memcpy(copy.data(), from, (std::size_t{count} * view_.code_bits_ + 7) / 8);
+      codes = copy.data();
+    }
     if (view_.code_bits_ == 16) {
-      std::array<std::uint16_t, kGroup> codes{};
-      std::memcpy(codes.data(), from + std::size_t{2} * row, std::size_t{2} * count);
-      put(row / kGroup, codes);
-      continue;
-    }
-    std::array<std::uint8_t, kGroup> codes{};
-    if (view_.code_bits_ == 8) {
-      std::memcpy(codes.data(), from + row, count);
+      put(row / kGroup, codes, std::uint16_t{});
+    } else if (view_.code_bits_ == 8) {
+      put(row / kGroup, codes, std::uint8_t{});
     } else if (view_.code_bits_ == 4) {
-      std::array<std::uint8_t, kGroup / 2> pairs{};
-      std::memcpy(pairs.data(), from + row / 2, (count + 1) / 2);
-      for (std::size_t i = 0; i < pairs.size(); ++i) {
-        codes[2 * i] = pairs[i] & 15;
-        codes[2 * i + 1] = static_cast<std::uint8_t>(pairs[i] >> 4);
+      std::array<std::uint8_t, kGroup> wide;
+      for (std::size_t i = 0; i < kGroup / 2; ++i) {
+        wide[2 * i] = codes[i] & 15;
+        wide[2 * i + 1] = static_cast<std::uint8_t>(codes[i] >> 4);
       }
+      put(row / kGroup, wide.data(), std::uint8_t{});
     } else {
-      std::fill(codes.begin(), codes.begin() + count, std::uint8_t{1});
+      copy.fill(0);
+      std::fill(copy.begin(), copy.begin() + std::min(kGroup, count), std::uint8_t{1});
+      put(row / kGroup, copy.data(), std::uint8_t{});
     }
-    put(row / kGroup, codes);
   }
 }
 
-// Codes from `first` to `last`; 0 is none of them.
-void ColumnSelection::put_range(std::uint32_t first, std::uint32_t last, ColumnBits yes) const {
+// Rows whose code is of one of the ranges, all of them certain.
+void ColumnSelection::put_ranges(ColumnBits yes) const {
   if (view_.sparse_) {
-    view_.for_each_row([&](std::uint32_t row, std::uint32_t code) {
-      if (code >= first && code <= last) set_bit(yes, row);
+    return view_.for_each_row([&](std::uint32_t row, std::uint32_t code) {
+      for (const Range& range : ranges_) {
+        if (code > range.first && code <= range.end) set_bit(yes, row);
+      }
     });
-    return;
   }
-  each_group([&](std::size_t word, const auto& codes) {
-    using Code = typename std::decay_t<decltype(codes)>::value_type;
-    const auto low = static_cast<Code>(first);
-    const auto span = static_cast<Code>(last - first);
-    std::array<std::uint8_t, kGroup> bytes;
-    for (std::size_t i = 0; i < kGroup; ++i) {
-      bytes[i] = static_cast<Code>(codes[i] - low) <= span ? 1 : 0;
+  each_group([&](std::size_t word, const std::uint8_t* codes, auto code) {
+    using Code = decltype(code);
+    std::array<std::uint8_t, kGroup> bytes{};
+    for (const Range& range : ranges_) {
+      const auto low = static_cast<Code>(range.first + 1);
+      const auto span = static_cast<Code>(range.end - range.first - 1);
+      for (std::size_t i = 0; i < kGroup; ++i) {
+        const Code distance = static_cast<Code>(load<Code>(codes + i * sizeof(Code)) - low);
+        bytes[i] |= distance <= span ? 1 : 0;
+      }
     }
     yes[word] |= pack(bytes.data());
   });
@@ -239,13 +250,15 @@ void ColumnSelection::put_table(ColumnBits yes, ColumnBits maybe) const {
     return;
   }
   const bool any_maybe = std::find(of_code_.begin(), of_code_.end(), kMaybe) != of_code_.end();
-  each_group([&](std::size_t word, const auto& codes) {
+  each_group([&](std::size_t word, const std::uint8_t* codes, auto code) {
+    using Code = decltype(code);
     std::array<std::uint8_t, kGroup> is_yes;
     std::array<std::uint8_t, kGroup> is_maybe;
     for (std::size_t i = 0; i < kGroup; ++i) {
-      if (codes[i] >= of_code_.size()) ColumnView::throw_bad();
-      is_yes[i] = of_code_[codes[i]] & kYes;
-      is_maybe[i] = static_cast<std::uint8_t>(of_code_[codes[i]] >> 1);
+      const Code of_row = load<Code>(codes + i * sizeof(Code));
+      if (of_row >= of_code_.size()) ColumnView::throw_bad();
+      is_yes[i] = of_code_[of_row] & kYes;
+      is_maybe[i] = static_cast<std::uint8_t>(of_code_[of_row] >> 1);
     }
     yes[word] |= pack(is_yes.data());
     if (any_maybe) maybe[word] |= pack(is_maybe.data());

@@ -96,6 +96,7 @@ void FaultRun::check_refused(Database& db, const Step& step, const Error& error)
   }
   if (step.is_batch() && log != before.log) throw Mismatch("the change log grew" + place);
   check_searches(db, rows, seed_);
+  check_filters(db, rows, seed_);
   if (!read_only) {
     // What is made aside (a snapshot, a generation) may fail without harm.
     const bool aside = !step.is_batch() && step.kind != Step::Kind::kPersist;
@@ -174,7 +175,10 @@ void FaultRun::check_after(SimulatedFiles& files, const char* when) const {
   std::size_t first = worlds_.size() - (unknown_ ? 2 : 1);
   if (durability_ == Durability::kMemory) first = std::min(first, floor_);
   for (std::size_t i = first; i < worlds_.size(); ++i) {
-    if (may_hold(worlds_[i], rows, log)) return check_searches(*db, rows, seed_);
+    if (!may_hold(worlds_[i], rows, log)) continue;
+    check_searches(*db, rows, seed_);
+    check_filters(*db, rows, seed_);
+    return;
   }
   const std::string wrong = difference(worlds_[first].rows, rows);
   throw Mismatch((wrong.empty() ? difference(worlds_[first].log, log) : wrong) + " " + when);

@@ -184,6 +184,7 @@ void KillRun::check(const Database& db, const std::vector<World>& worlds, std::s
   }
   if (!wrong.empty()) throw Mismatch(wrong);
   check_searches(db, now.rows, next_step_);
+  check_filters(db, now.rows, next_step_);
   for (const SnapshotInfo& info : db.list_snapshots()) {
     for (std::size_t i = first; i < worlds.size(); ++i) {
       const auto at = worlds[i].snapshots.find(info.name);

@@ -64,6 +64,7 @@ bool ask_database(const Pristine& pristine, const std::string& path, const std::
   any |= refused([&] { world = &world_of(pristine, *db, file.starts_with("wal/")); });
   if (world == nullptr) return true;
   any |= refused([&] { check_searches(*db, world->rows, seed); });
+  any |= refused([&] { check_filters(*db, world->rows, seed); });
   any |= refused([&] { check_rows(world->rows, read_rows(*db)); });
   any |= refused([&] {
     const std::string wrong = difference(world->log, read_log(*db));
@@ -80,6 +81,7 @@ bool ask_snapshot(const Pristine& pristine, const std::string& path, std::uint64
   any |= refused([&] { db = Database::open(path, options_of(true)); });
   if (!db) return true;
   any |= refused([&] { check_searches(*db, pristine.snapshot(), seed); });
+  any |= refused([&] { check_filters(*db, pristine.snapshot(), seed); });
   any |= refused([&] { check_rows(pristine.snapshot(), read_rows(*db)); });
   return any;
 }

@@ -1,7 +1,6 @@
 #include "soak/world.h"
 
 #include <algorithm>
-#include <cmath>
 #include <set>
 
 #include "srvdb/base/clock.h"
@@ -62,7 +61,17 @@ void add_new_ids(Dice& dice, std::uint64_t number, std::size_t n, std::vector<st
 void describe(Dice& dice, Step& step) {
   for (std::size_t i = 0; i < step.ids.size(); ++i) {
     std::string text;
-    if (!dice.one_in(3)) text.append("{\"n\":").append(std::to_string(dice.pick(1000))).append("}");
+    if (!dice.one_in(3)) {
+      text.append("{\"n\":").append(std::to_string(dice.pick(20)));
+      if (dice.one_in(2)) text.append(dice.one_in(2) ? ",\"on\":true" : ",\"on\":null");
+      if (dice.one_in(3)) {
+        text.append(",\"tags\":[\"a\",\"b").append(std::to_string(dice.pick(4))).append("\"]");
+      }
+      if (dice.one_in(4)) {
+        text.append(",\"who\":{\"name\":\"").append(dice.pick(5), 'z').append("\"}");
+      }
+      text.append("}");
+    }
     if (dice.one_in(40))
       text = std::string("{\"long\":\"").append(dice.pick(9000), 'y').append("\"}");
     step.metadata.push_back(std::move(text));
@@ -130,31 +139,6 @@ Step make_maintenance(Dice& dice, std::uint64_t number, const World& world) {
 
 std::vector<std::string_view> views(const std::vector<std::string>& texts) {
   return {texts.begin(), texts.end()};
-}
-
-double cosine(const std::vector<float>& query, const std::vector<float>& row) {
-  double dot = 0, a = 0, b = 0;
-  for (std::size_t i = 0; i < kDim; ++i) {
-    dot += double{query[i]} * double{row[i]};
-    a += double{query[i]} * double{query[i]};
-    b += double{row[i]} * double{row[i]};
-  }
-  return dot / std::sqrt(a * b);
-}
-
-void check_hits(const SearchResult& found, const std::vector<float>& query, const Rows& rows,
-                bool deleted_too, const char* how) {
-  double last = 2;
-  for (const Hit& hit : found.hits) {
-    const auto at = rows.find(std::string(hit.id));
-    if (at == rows.end() || (at->second.deleted && !deleted_too)) {
-      throw Mismatch(std::string(how) + " finds " + std::string(hit.id));
-    }
-    if (std::abs(hit.score - cosine(query, at->second.row)) > 1e-9 || hit.score > last) {
-      throw Mismatch(std::string(how) + " gives " + at->first + " a wrong score or place");
-    }
-    last = hit.score;
-  }
 }
 
 }  // namespace
@@ -353,24 +337,6 @@ std::vector<Logged> read_log(const Database& db) {
     out.push_back({entry.sequence, entry.operation, std::move(entry.ids)});
   }
   return out;
-}
-
-void check_searches(const Database& db, const Rows& rows, std::uint64_t seed) {
-  Dice dice(seed);
-  const std::vector<float> query = dice.rows(1);
-  std::size_t live = 0;
-  for (const auto& [id, stored] : rows) live += stored.deleted ? 0 : 1;
-  const std::size_t k = rows.size() + 2;
-  const auto exact = db.search(query.data(), kDim, {.k = k, .exact = true});
-  check_hits(exact, query, rows, false, "an exact search");
-  if (exact.hits.size() != live) throw Mismatch("an exact search misses rows");
-  const auto all = db.search(query.data(), kDim, {.k = k, .include_deleted = true});
-  check_hits(all, query, rows, true, "a search of deleted rows too");
-  if (all.hits.size() != rows.size()) throw Mismatch("a search of deleted rows too misses rows");
-  const std::size_t few = 1 + live / 2;
-  const auto found = db.search(query.data(), kDim, {.k = few});
-  check_hits(found, query, rows, false, "a search");
-  if (found.hits.size() != std::min(few, live)) throw Mismatch("a search finds too few rows");
 }
 
 std::string difference(const Rows& expected, const Rows& got) {

@@ -97,6 +97,8 @@ Rows read_rows(const Database& db);
 std::vector<Logged> read_log(const Database& db);
 // Searches: exactly what brute force over the rows finds, and as many hits as there can be.
 void check_searches(const Database& db, const Rows& rows, std::uint64_t seed);
+// Filters: counts, searches and facets say what the documents say, one by one.
+void check_filters(const Database& db, const Rows& rows, std::uint64_t seed);
 // How the two differ, in a few words.
 std::string difference(const Rows& expected, const Rows& got);
 std::string difference(const std::vector<Logged>& expected, const std::vector<Logged>& got);
