@@ -36,6 +36,14 @@ GraphResult search(const Graph& graph, Row r, const RowBitmap* excluded = nullpt
                       {.k = 10, .ef = 50, .excluded = excluded, .way = SearchWay::kWalk});
 }
 
+RowBitmap all_but_every_fifth() {
+  std::vector<Row> rows;
+  for (Row r = 0; r < 2000; ++r) {
+    if (r % 5 != 0) rows.push_back(r);
+  }
+  return RowBitmap().with_rows(rows);
+}
+
 TEST(GraphFile, AMappedGraphAnswersLikeTheOneThatWasWritten) {
   const Image image(sample().image());
   const GraphImageHeader header = read_graph_header(image.span(), "test");
@@ -105,11 +113,7 @@ TEST(GraphFile, ANewerVersionIsToldFromDamage) {
 // Each search over damaged nodes says so or gives the answer of the sound graph.
 TEST(GraphFile, FlippedBytesNeverCrashOrChangeAnAnswer) {
   const std::string good = sample().image();
-  std::vector<Row> gone;
-  for (Row r = 0; r < 2000; ++r) {
-    if (r % 5 != 0) gone.push_back(r);
-  }
-  const RowBitmap most = RowBitmap().with_rows(gone);
+  const RowBitmap most = all_but_every_fifth();
   std::vector<GraphResult> truth[2];
   for (Row r = 0; r < 2000; r += 97) {
     truth[0].push_back(search(*sample().graph, r));
@@ -165,11 +169,24 @@ TEST(GraphFile, IdsOutOfRangeAreDamageEvenWithARightChecksum) {
   }
   const auto graph = open_graph_image(image.span(), "test");
   EXPECT_EQ(search(*graph, 5).end, WalkEnd::kDamaged);
-  std::vector<Row> gone(1000);
-  for (Row r = 0; r < 1000; ++r) gone[r] = 2 * r;
-  const RowBitmap half = RowBitmap().with_rows(gone);
-  EXPECT_EQ(search(*graph, 5, &half).end, WalkEnd::kDamaged);
   EXPECT_THROW(copy_graph(*graph, nullptr), Error);
+}
+
+// Of excluded rows a walk reads the links as well.
+TEST(GraphFile, DamageOfExcludedNodesIsFoundByAWalkPastThem) {
+  const RowBitmap most = all_but_every_fifth();
+  const std::size_t words = sample().graph->params().node_words();
+  for (const bool right_checksum : {false, true}) {
+    Image image(sample().image());
+    auto* nodes = reinterpret_cast<std::uint32_t*>(image.bytes.data() + kGraphHeaderBytes);
+    for (const Row r : most.rows()) {
+      std::uint32_t* const node = nodes + r * words;
+      node[2] = right_checksum ? 2000 : node[2] ^ 1;
+      if (right_checksum) node[0] = node_crc(r, node, words);
+    }
+    const auto graph = open_graph_image(image.span(), "test");
+    EXPECT_EQ(search(*graph, 5, &most).end, WalkEnd::kDamaged) << right_checksum;
+  }
 }
 
 TEST(GraphFile, WritingStopsWhenInterrupted) {
