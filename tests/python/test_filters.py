@@ -84,8 +84,9 @@ def test_a_filter_finds_its_rows_in_every_verb(books, where, letters, stored):
 def test_one_filter_for_all_queries_or_one_for_each(books):
     queries = np.eye(8)[:3]
     wheres = [{"year": 2020}, None, {"tags": "y"}]
-    hits = books.search_batch(queries, 10, where=wheres)
-    assert [sorted(part.ids) for part in hits] == [ids_of("cd"), ids_of("abcdef"), ids_of("ab")]
+    for threads in (0, 1, 2, 8):
+        hits = books.search_batch(queries, 10, where=wheres, threads=threads)
+        assert [sorted(part.ids) for part in hits] == [ids_of("cd"), ids_of("abcdef"), ids_of("ab")]
     with pytest.raises(srvdb.FilterError, match="each of 3 queries; got 2"):
         books.search_batch(queries, 10, where=wheres[:2])
 

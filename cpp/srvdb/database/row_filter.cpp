@@ -12,7 +12,7 @@ using filter::Leaf;
 using filter::Node;
 using filter::NodeKind;
 
-// Where fewer rows of a block are asked for, their documents decide at once.
+// Of a block in which fewer rows came or changed, the documents decide at once.
 constexpr std::size_t kFewRows = 48;
 // So many rows are evaluated without going over the words of all.
 constexpr std::size_t kFewChanges = 4096;
@@ -89,6 +89,7 @@ RowBitmap RowFilter::matches() {
 }
 
 RowBitmap RowFilter::matches(const RowBitmap& known, Row from, std::span<const Row> changed) {
+  brings_forward_ = from > 0;
   const Row rows = documents_.view().rows;
   const std::size_t added = rows - std::min(from, rows);
   if (added + changed.size() <= kFewChanges) {
@@ -180,7 +181,7 @@ void RowFilter::answer(Row block, const RowBits& rows, Answer& answer) {
 void RowFilter::select(Row block, RowBits& rows) {
   if (none(rows)) return;
   Answer answer;
-  if (count(rows) < kFewRows && !expression_.matches_all()) {
+  if (brings_forward_ && count(rows) < kFewRows && !expression_.matches_all()) {
     answer = {{}, rows};
   } else {
     this->answer(block, rows, answer);

@@ -70,6 +70,7 @@ class RowFilter {
   Interrupt* interrupt_;
   std::optional<ColumnReader> columns_;  // once they are asked
   bool asks_ids_ = false;
+  bool brings_forward_ = false;  // an older answer
   RowBits pending_{};  // of the block at hand: rows about whose fields columns say nothing
   std::optional<bool> nothing_matches_;  // whether a row without metadata does; not when ids count
   std::vector<std::optional<std::vector<Row>>> stored_rows_;  // for each leaf on the id
