@@ -120,13 +120,15 @@ class FilteredWalk {
     return far ? bound / 2 : bound * 7 / 8;
   }
 
-  // Whether the eligible rows may lie apart from where the query is: they do when their share among
-  // links is another than among all rows. Also where many rows are excluded: what is left of the
-  // graph then leads less straight to the nearest.
-  double doubt() const noexcept {
-    if (share_ == 0 || eligible_seen_ == 0) return 1;
+  // Tells the pool whether the eligible rows may lie apart from where the query is: they do when
+  // their share among links is another than among all rows. Also where many rows are excluded:
+  // what is left of the graph then leads less straight to the nearest.
+  void set_doubt() noexcept {
+    if (share_ == 0 || eligible_seen_ == 0) return;
     const double here = static_cast<double>(eligible_seen_) / static_cast<double>(links_seen_);
-    return std::min(1.0, std::abs(std::log(here / share_)) / kApart + (1 - share_) * kThin);
+    const double apart = std::min(1.0, std::abs(std::log(here / share_)) / kApart);
+    const double gone = 1 - share_;
+    pool_.set_doubt(std::min(1.0, apart + gone * kThin), std::min(1.0, apart + gone / 7));
   }
 
   bool finish(WalkEnd end) noexcept {
@@ -161,7 +163,7 @@ class FilteredWalk {
     eligible_ += keep_waypoints(0);
     links_seen_ += graph_.degree(node);
     eligible_seen_ += eligible_;
-    pool_.set_doubt(doubt());
+    set_doubt();
     if (eligible_ >= enough_) n_waypoints_ = 0;
     for (std::size_t i = 0; i < std::min(n_waypoints_, kAhead); ++i) fetch_node(waypoints_[i]);
     return true;

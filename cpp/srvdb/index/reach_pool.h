@@ -27,22 +27,24 @@ class ReachPool {
         nearest_key_(nearest_key),
         widest_(reach_factor(static_cast<double>(ef_) / static_cast<double>(wanted_))),
         pool_(scratch, std::max(ef_, std::min(kWider * ef_, std::max(2 * ef_, kWidest)))) {
-    set_doubt(1);
+    set_doubt(1, 1);
   }
 
   // How far the eligible rows seem to lie apart from where the query is: 0 for not at all, when ef
-  // is enough, to 1.
-  void set_doubt(double doubt) noexcept {
+  // is enough, to 1; and how many more than ef may be looked at for that, of the most, 0 to 1.
+  void set_doubt(double doubt, double room) noexcept {
     if (std::isnan(nearest_key_)) {
       least_ = ef_ + static_cast<std::size_t>(doubt * static_cast<double>(ef_));
     } else {
       factor_ = 1 + (widest_ - 1) * doubt;
     }
+    const auto more = static_cast<double>(pool_.places() - ef_);
+    most_ = std::max(least_, ef_ + static_cast<std::size_t>(room * more));
   }
 
   // Keys above this cannot enter.
   std::int32_t limit() const noexcept {
-    return std::min(pool_.limit(), std::max(pool_.key_below(least_ - 1), reach_));
+    return std::min(pool_.key_below(most_ - 1), std::max(pool_.key_below(least_ - 1), reach_));
   }
   void insert(const std::uint64_t* candidates, std::size_t n) noexcept {
     if (n == 0) return;
@@ -61,8 +63,8 @@ class ReachPool {
   std::span<const std::uint64_t> finish() const noexcept { return pool_.finish(); }
 
  private:
-  static constexpr std::size_t kWider = 8;      // times ef: the most that are kept,
-  static constexpr std::size_t kWidest = 1024;  // and no more than that unless ef is
+  static constexpr std::size_t kWider = 8;     // times ef: the most that are kept,
+  static constexpr std::size_t kWidest = 400;  // and no more than that unless ef is
 
   // Of squared distances, for ef = width * k: a wider search asks for more certainty. Fitted to
   // filters that leave out what surrounds the query (benchmarks/EXPERIMENTS.md); where none does,
@@ -73,11 +75,12 @@ class ReachPool {
 
   bool goes_on() noexcept {
     const std::size_t place = pool_.open_place();
-    return place < least_ || (place < pool_.places() && pool_.key_below(place) < reach_);
+    return place < least_ || (place < most_ && pool_.key_below(place) < reach_);
   }
 
   std::size_t ef_;
   std::size_t least_;
+  std::size_t most_ = 0;
   std::size_t wanted_;
   double nearest_key_;
   double widest_;
