@@ -5,6 +5,7 @@
 #include <compare>
 #include <limits>
 #include <numeric>
+#include <utility>
 
 #include "srvdb/filter/column.h"
 #include "srvdb/filter/column_format.h"
@@ -37,6 +38,7 @@ class ColumnEncoder {
   void take_rows(const ColumnView* before);
   void find_used();
   void put_values();
+  void sort_values(std::vector<std::uint32_t>& order);
   void put_value(const Value& value);
   void put_numbers(std::span<const Value> numbers);
   void number_codes();
@@ -48,7 +50,8 @@ class ColumnEncoder {
   std::vector<std::uint32_t> of_row_;        // the builder's code of each row
   std::vector<std::uint32_t> used_singles_;  // values that rows have alone; in order once numbered
   std::vector<std::uint32_t> used_sets_;
-  std::vector<std::uint32_t> rank_;  // by value of the builder: its place in the dictionary
+  std::vector<std::uint32_t> value_before_;  // by place in the dictionary before
+  std::vector<std::uint32_t> rank_;          // by value of the builder: its place in the dictionary
   std::vector<std::uint32_t> code_of_single_, code_of_set_;
   std::uint32_t present_ = 0;  // rows that have a code
   std::uint32_t end_ = 0;      // the last of them, plus 1
@@ -62,7 +65,8 @@ class ColumnEncoder {
 
 // Values and sets of the block before become the builder's.
 void ColumnEncoder::take_over(const ColumnView& before) {
-  std::vector<std::uint32_t> value_of(before.values());
+  std::vector<std::uint32_t>& value_of = value_before_;
+  value_of.resize(before.values());
   for (std::uint32_t i = 0; i < before.values(); ++i) {
     value_of[i] = builder_.find_value(before.value(i));
   }
@@ -121,9 +125,7 @@ void ColumnEncoder::put_values() {
     }
   }
   const std::vector<Value>& values = builder_.values_;
-  std::sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) {
-    return std::is_lt(dictionary_order(values[a], values[b]));
-  });
+  sort_values(order);
   std::vector<Value> numbers;
   for (const std::uint32_t value : order) {
     rank_[value] = values_++;
@@ -135,6 +137,25 @@ void ColumnEncoder::put_values() {
     flags_ |= kOneKind;
     kinds_.resize(1);
   }
+}
+
+// Those of the block before are sorted already. Each of `order` has rank 0 when this begins.
+void ColumnEncoder::sort_values(std::vector<std::uint32_t>& order) {
+  const auto less = [&](std::uint32_t a, std::uint32_t b) {
+    return std::is_lt(dictionary_order(builder_.values_[a], builder_.values_[b]));
+  };
+  std::vector<std::uint32_t> sorted;
+  sorted.reserve(order.size());
+  for (const std::uint32_t value : value_before_) {
+    if (std::exchange(rank_[value], kNone) == 0) sorted.push_back(value);
+  }
+  const auto middle = static_cast<std::ptrdiff_t>(sorted.size());
+  for (const std::uint32_t value : order) {
+    if (rank_[value] == 0) sorted.push_back(value);
+  }
+  std::sort(sorted.begin() + middle, sorted.end(), less);
+  std::inplace_merge(sorted.begin(), sorted.begin() + middle, sorted.end(), less);
+  order = std::move(sorted);
 }
 
 void ColumnEncoder::put_value(const Value& value) {
