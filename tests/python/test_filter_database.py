@@ -38,7 +38,8 @@ _step = st.one_of(
     st.tuples(st.just("soft_delete"), st.lists(_ids, max_size=5)),
     st.tuples(st.just("soft_delete_where"), filters),
     st.tuples(st.just("restore"), st.lists(_ids, max_size=10)),
-    st.sampled_from([("persist",), ("compact",), ("reopen",), ("optimize",), ("persist",)]),
+    st.sampled_from([("persist",), ("compact",), ("optimize",), ("persist",)]),
+    st.tuples(st.just("reopen"), st.sampled_from([None, None, "all", [], ["a"], ["ü", "a.b"]])),
 )
 FIRST = st.lists(documents, min_size=5, max_size=25)
 STEPS = st.lists(_step, min_size=3, max_size=12)
@@ -57,8 +58,9 @@ class World:
         self.random = np.random.default_rng(5)
         self.db = self.open()
 
-    def open(self) -> Any:
-        return opened(self.kind, self.folder / "db", dimension=DIMENSION, metric="l2")
+    def open(self, indexed_fields: Any = None) -> Any:
+        options = {} if self.kind == "sharded" else {"indexed_fields": indexed_fields}
+        return opened(self.kind, self.folder / "db", dimension=DIMENSION, metric="l2", **options)
 
     def end(self) -> None:
         self.db.close()
@@ -127,9 +129,9 @@ class World:
     def optimize(self) -> None:
         self.db.optimize()
 
-    def reopen(self) -> None:
+    def reopen(self, indexed_fields: Any) -> None:
         self.db.close()
-        self.db = self.open()
+        self.db = self.open(indexed_fields)
 
     # ---- what must hold --------------------------------------------------------------------------
 
@@ -151,6 +153,9 @@ class World:
             pages += [record.id for record in page]
         assert pages == wanted, where
         assert [record.id for record in self.db.get_records(where=where)] == wanted, where
+        explanation = self.db.explain(where)
+        assert 0 <= explanation.matching <= explanation.rows == len(self.visible()), where
+        assert not explanation.exact or explanation.matching == len(wanted), where
         self.check_search(where, wanted)
 
     def check_search(self, where: dict[str, Any], wanted: list[str]) -> None:
@@ -165,6 +170,27 @@ class World:
         best = np.sort(scores)[::-1][:K]
         assert [hit.score for hit in hits] == best.tolist(), where
         assert {hit.id for hit in hits} <= set(wanted), where
+
+    def check_groups(self, field: str, where: dict[str, Any]) -> None:
+        """The best of each group: rows with one value at the field, not in an array."""
+        done["groups"] += 1
+        query = self.random.integers(-4, 5, DIMENSION).astype(np.float32)
+        best: dict[tuple[str, Any], float] = {}
+        group_of = {}
+        for id in self.matching(where):
+            text, vector, _ = self.rows[id]
+            found = reference.values_of(json.loads(text)).get(field, [])
+            if len(found) == 1 and not found[0].container and not found[0].element:
+                group = group_of[id] = (reference.kind_of(found[0].value), found[0].value)
+                score = true_scores(vector[np.newaxis], query, "l2")[0]
+                best[group] = max(score, best.get(group, score))
+        hits = self.db.search(query, K, where=where, group_by=field)
+        assert [hit.score for hit in hits] == sorted(best.values(), reverse=True)[:K], (
+            field,
+            where,
+        )
+        assert all(hit.score == best[group_of[hit.id]] for hit in hits), (field, where)
+        assert len({group_of[hit.id] for hit in hits}) == len(hits), (field, where)
 
     def check_facet(self, field: str, where: dict[str, Any]) -> None:
         done["facets"] += 1
@@ -197,6 +223,8 @@ def agree(
                 for field in fields:
                     world.check_facet(field, wheres[0])
                     world.check_facet(field, {})
+                    if field:  # "" is no name that rows are grouped by
+                        world.check_groups(field, wheres[-1])
     finally:
         world.end()
 

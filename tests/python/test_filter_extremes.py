@@ -192,6 +192,20 @@ def test_unusual_metadata_is_read_as_json_says(tmp_path, where, expected, kept):
         assert db.count({"$not": where}) == len(UNUSUAL) - len(expected)
 
 
+def test_rows_are_grouped_by_values_longer_than_any_filter(tmp_path):
+    with srvdb.open(tmp_path / "db", metric="l2") as db:
+        vectors = np.arange(400, dtype=np.float32).reshape(200, 2)
+        long = "x" * 200_000
+        db.add(
+            [f"{i:03}" for i in range(200)],
+            vectors,
+            [{"g": f"{long}{i % 8 if i < 190 else i}"} for i in range(200)],
+        )
+        found = db.search([0.0, 0.0], 10, group_by="g", group_size=2)
+        first = [f"{i:03}" for i in range(16)]
+        assert found.ids == [*first, "190", "191"]
+
+
 @pytest.mark.parametrize("number", ["18446744073709551616", "-9223372036854775809", "1e400"])
 def test_numbers_beyond_64_bits_are_refused_when_added_and_asked_for(db, number):
     text = f'{{"a": {{"b": {number}}}}}'

@@ -14,6 +14,7 @@
 #include "srvdb/database/facet_count.h"
 #include "srvdb/database/row_documents.h"
 #include "srvdb/database/row_filter.h"
+#include "srvdb/filter/values_expression.h"
 
 namespace srvdb {
 namespace {
@@ -26,14 +27,6 @@ struct Groups {
   std::map<std::string, std::vector<ScoredRow>> rows;
   std::map<Row, std::string> of_row;
 };
-
-// {"path": {"$in": [values]}}
-std::string filter_for(std::string_view path, std::span<const std::string> values) {
-  std::string out = "{";
-  out.append(json_text(filter::Value::string(path))).append(": {\"$in\": [");
-  for (std::size_t i = 0; i < values.size(); ++i) out.append(i > 0 ? ", " : "").append(values[i]);
-  return out.append("]}}");
-}
 
 std::string filter_for_grouped(std::string_view path, std::string_view where) {
   std::string out = "{";
@@ -145,7 +138,7 @@ class Core::GroupSearch {
   }
 
   RowBitmap rows_of_groups(std::span<const std::string> values, const RowBitmap& left) {
-    const auto expression = filter::Expression::parse(filter_for(options_.group_by, values));
+    const auto expression = filter::expression_for_values(options_.group_by, values);
     return RowFilter(*expression, documents_, interrupt_).among(left);
   }
 

@@ -6,6 +6,7 @@
 
 #include "srvdb/base/error.h"
 #include "srvdb/filter/document.h"
+#include "srvdb/filter/values_expression.h"
 
 namespace srvdb::filter {
 namespace {
@@ -352,12 +353,39 @@ std::shared_ptr<const Expression> ExpressionParser::parse(std::string_view sourc
       error != simdjson::SUCCESS) {
     refuse_text(source, error);
   }
-  expression_.root_ = condition(root);
-  expression_.bytes_ = sizeof(Expression) + source.size() + nodes_ * (sizeof(Node) + sizeof(Leaf)) +
+  return finish(condition(root), source.size());
+}
+
+std::shared_ptr<const Expression> ExpressionParser::values(std::string_view path,
+                                                           std::string_view json_values) {
+  JsonParser parser;
+  element root;
+  if (const auto error = parser.parse(json_values).get(root); error != simdjson::SUCCESS) {
+    refuse_text(json_values, error);
+  }
+  std::vector<Value> operands;
+  const simdjson::dom::array items = root.get_array().value_unsafe();
+  for (const element item : items) operands.push_back(scalar(item));
+  operands_ = operands.size();
+  return finish(leaf(Leaf::on_field(std::string(path), Operator::kIn, std::move(operands))),
+                json_values.size());
+}
+
+std::shared_ptr<const Expression> ExpressionParser::finish(Node root, std::size_t bytes) {
+  expression_.root_ = std::move(root);
+  expression_.bytes_ = sizeof(Expression) + bytes + nodes_ * (sizeof(Node) + sizeof(Leaf)) +
                        operands_ * sizeof(Value);
   auto result = std::make_shared<Expression>(std::move(expression_));
   result->index_paths();
   return result;
+}
+
+std::shared_ptr<const Expression> expression_for_values(std::string_view path,
+                                                        std::span<const std::string> json_values) {
+  std::string list = "[";
+  for (const std::string& value : json_values)
+    list.append(list.size() > 1 ? "," : "").append(value);
+  return ExpressionParser().values(path, list.append("]"));
 }
 
 std::shared_ptr<const Expression> Expression::parse(std::string_view json_text) {

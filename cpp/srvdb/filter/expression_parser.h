@@ -12,9 +12,11 @@
 
 namespace srvdb::filter {
 
-// One use: parse() once.
+// One use: parse() once, or values() once.
 class ExpressionParser {
  public:
+  // path: {"$in": values}, without limits.
+  std::shared_ptr<const Expression> values(std::string_view path, std::string_view json_values);
   std::shared_ptr<const Expression> parse(std::string_view text);
 
  private:
@@ -48,6 +50,8 @@ class ExpressionParser {
   [[noreturn]] void refuse_text(std::string_view text, simdjson::error_code error);
   // False where the walk could not go on; throws at the number it looks for.
   bool find_bad_number(simdjson::ondemand::value value);
+
+  std::shared_ptr<const Expression> finish(Node root, std::size_t bytes);
 
   Expression expression_;
   JsonPlace place_;

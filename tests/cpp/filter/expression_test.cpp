@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "srvdb/filter/values_expression.h"
 #include "support/code_of.h"
 
 namespace srvdb::filter {
@@ -285,6 +286,17 @@ TEST(ExpressionTest, AnyTextIsReadOrRefused) {
     }
   }
   EXPECT_GT(read, 1000);
+}
+
+TEST(ExpressionTest, LimitsAreNotForTheCore) {
+  const std::vector<std::string> values = {'"' + std::string(kMaxExpressionBytes, 'x') + '"', "3",
+                                           "null", "3.0"};
+  const auto expression = expression_for_values("$a", values);
+  EXPECT_EQ(expression->leaves()[0].operands().size(), 3U);
+  EXPECT_TRUE(expression->matches("", "{\"$a\":[" + values[0] + "]}"));
+  EXPECT_TRUE(expression->matches("", R"({"$a":null})"));
+  EXPECT_FALSE(expression->matches("", R"({"$a":"x"})"));
+  EXPECT_FALSE(expression_for_values("a", {})->matches("", R"({"a":1})"));
 }
 
 TEST(ExpressionTest, LimitsAreKept) {
