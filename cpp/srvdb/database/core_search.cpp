@@ -258,6 +258,7 @@ std::vector<SearchResult> Core::search_batch(const float* queries, std::size_t n
   std::map<std::string_view, std::vector<std::size_t>> items;  // of each filter
   for (std::size_t i = 0; i < n; ++i) items[wheres[i]].push_back(i);
   std::vector<std::string_view> distinct;
+  distinct.reserve(items.size());
   for (const auto& [where, list] : items) distinct.push_back(where);
   const Matching matching = match(distinct, interrupt);
   check_query(*matching.view, queries, n, dim, options);

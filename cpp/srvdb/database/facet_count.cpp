@@ -45,7 +45,7 @@ class ValuesAt final : public filter::DocumentSink {
   explicit ValuesAt(std::string_view path) : path_(path) {}
   void value(std::string_view path, const Value& value) override {
     if (path != path_ || value.kind() == ValueKind::kContainer) return;
-    const auto same = [&](const Value& other) { return filter::order(value, other) == 0; };
+    const auto same = [&](const Value& other) { return std::is_eq(filter::order(value, other)); };
     if (seen_.size() < kFew ? std::ranges::any_of(seen_, same) : is_seen(value)) return;
     // What is escaped in the document lies in memory that is used again.
     seen_.push_back(value.is_string() ? Value::string(texts_.copy(value.text())) : value);
@@ -56,7 +56,7 @@ class ValuesAt final : public filter::DocumentSink {
   static constexpr std::size_t kFew = 16;
   struct Before {
     bool operator()(const Value& a, const Value& b) const noexcept {
-      return filter::order(a, b) < 0;
+      return std::is_lt(filter::order(a, b));
     }
   };
   // Of many: in a tree.
@@ -141,7 +141,7 @@ bool FacetCount::add_block(const filter::ColumnView& column, Row first, std::str
   // A value in an array and the same outside of one (of another key with the same path) may be one
   // row's.
   for (std::uint32_t i = 1; i < column.values(); ++i) {
-    if (filter::order(column.value(i - 1), column.value(i)) == 0) return false;
+    if (std::is_eq(filter::order(column.value(i - 1), column.value(i)))) return false;
   }
   column.count(
       rows,
@@ -151,7 +151,7 @@ bool FacetCount::add_block(const filter::ColumnView& column, Row first, std::str
         ValuesAt found(path);
         filter::read_document(documents.metadata(first + example), found);
         for (const Value& whole : found.values()) {
-          if (filter::order(whole.shortened(), value) == 0) add(whole, count);
+          if (std::is_eq(filter::order(whole.shortened(), value))) add(whole, count);
         }
       },
       [&](std::uint32_t row) { add_row(path, documents.metadata(first + row)); });
@@ -163,7 +163,8 @@ std::vector<FacetValue> FacetCount::most_frequent(std::size_t limit) const {
   sorted.reserve(counts_.size());
   for (const auto& [value, rows] : counts_) sorted.emplace_back(&value, rows);
   const auto more = [](const auto& a, const auto& b) {
-    return a.second != b.second ? a.second > b.second : filter::order(*a.first, *b.first) < 0;
+    return a.second != b.second ? a.second > b.second
+                                : std::is_lt(filter::order(*a.first, *b.first));
   };
   const std::size_t kept = std::min(limit, sorted.size());
   std::partial_sort(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(kept),

@@ -4,6 +4,7 @@
 // a row counts once for a value, however often an array repeats it. Not thread-safe.
 #pragma once
 
+#include <compare>
 #include <cstddef>
 #include <optional>
 #include <string>
@@ -42,7 +43,7 @@ class FacetCount {
   };
   struct Equal {
     bool operator()(const filter::Value& a, const filter::Value& b) const noexcept {
-      return filter::order(a, b) == 0;
+      return std::is_eq(filter::order(a, b));
     }
   };
   std::unordered_map<filter::Value, std::size_t, Hash, Equal> counts_;
