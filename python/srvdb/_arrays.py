@@ -6,7 +6,7 @@ converted once. Errors name the item.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import index
 from typing import Any, TypeAlias
 
@@ -94,7 +94,7 @@ def as_ids(ids: object, name: str = "ids") -> list[str] | tuple[str, ...]:
     Raises
     ------
     InvalidInputError
-        One str instead of a list, or something that cannot be iterated over.
+        One str instead of a list, a dict, or something that cannot be iterated over.
     """
     if type(ids) is list or type(ids) is tuple:
         return ids
@@ -104,6 +104,10 @@ def as_ids(ids: object, name: str = "ids") -> list[str] | tuple[str, ...]:
         )
     if isinstance(ids, np.ndarray):
         return [*ids.tolist()]
+    if isinstance(ids, Mapping):
+        raise InvalidInputError(
+            f"{name} must be a list of str, got {type(ids).__name__}; a filter goes to where="
+        )
     if isinstance(ids, Iterable):
         return list(ids)
     raise InvalidInputError(f"{name} must be a list of str, got {type(ids).__name__}")

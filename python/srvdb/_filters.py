@@ -22,6 +22,7 @@ Where: TypeAlias = Mapping[str, Any] | str
 
 _LEAST, _MOST = -(2**63), 2**64 - 1
 _DEEPEST = 200
+_LONGEST_PATH = 200  # characters of it in a message
 
 
 def as_indexed_fields(fields: object) -> list[str] | None:
@@ -78,8 +79,15 @@ def as_wheres(where: object, n: int) -> tuple[str, list[str]]:
             raise FilterError(
                 f"expected one filter, or one for each of {n} queries; got {len(where)}"
             )
-        return "", [as_where(one) for one in where]
+        return "", [_numbered(i, one) for i, one in enumerate(where)]
     return as_where(where), []
+
+
+def _numbered(i: int, where: object) -> str:
+    try:
+        return as_where(where)
+    except FilterError as error:
+        raise FilterError(f"where[{i}]: {error}") from None
 
 
 def both(a: str, b: str) -> str:
@@ -89,19 +97,38 @@ def both(a: str, b: str) -> str:
     return f'{{"$and": [{a}, {b}]}}'
 
 
+def as_name(value: object, name: str) -> str:
+    """Return the name of a field, or an id.
+
+    Raises
+    ------
+    InvalidInputError
+        No str, an empty one, or one that is not valid Unicode.
+    """
+    if not isinstance(value, str) or not value:
+        raise InvalidInputError(
+            f"{name} must be str, not empty, got {type(value).__name__} ({value!r:.80})"
+        )
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InvalidInputError(
+            f"{name} is not valid Unicode (a lone surrogate): {value!r:.80}"
+        ) from None
+    return value
+
+
 def as_group(field: object, size: object) -> tuple[str, int]:
     """Return ``group_by`` and ``group_size``.
 
     Raises
     ------
     InvalidInputError
-        No field's name, or a size below 1.
+        No field's name, ``$id``, or a size below 1.
     """
-    if not isinstance(field, str) or not field:
-        raise InvalidInputError(
-            f"group_by must be the name of a field, got {type(field).__name__} ({field!r})"
-        )
-    return field, as_count(size, "group_size", 1, MAX_K, clip=True)
+    if field == "$id":
+        raise InvalidInputError("group_by must be a field of the metadata, got $id")
+    return as_name(field, "group_by"), as_count(size, "group_size", 1, MAX_K, clip=True)
 
 
 def is_filter(verb: str, ids: object, where: object) -> bool:
@@ -132,7 +159,8 @@ def _as_text(where: str) -> str:
 
 def _problem(value: object, path: str, depth: int) -> str | None:
     """Return what JSON cannot hold, with its path."""
-    where = path or "where"
+    where = path if len(path) <= _LONGEST_PATH else f"…{path[-_LONGEST_PATH:]}"
+    where = where or "where"
     if isinstance(value, np.generic):
         value = value.item()
     if depth > _DEEPEST:
@@ -141,10 +169,13 @@ def _problem(value: object, path: str, depth: int) -> str | None:
         for key, part in value.items():
             if not isinstance(key, str):
                 return f"{where}: keys must be str, got {type(key).__name__} ({key!r:.80})"
-            found = _problem(part, f"{path}.{key}" if path else key, depth + 1)
+            below = f"{path}.{key}" if path else key
+            found = _scalar_problem(key, where) or _problem(part, below, depth + 1)
             if found:
                 return found
-        return None if type(value) is dict else f"{where}: write dict(...)"
+        if type(value) is dict:
+            return None
+        return f"{where}: expected a dict, got {type(value).__name__}; write dict(...)"
     if isinstance(value, (list, tuple)):
         for i, part in enumerate(value):
             found = _problem(part, f"{path}[{i}]", depth + 1)
@@ -166,7 +197,7 @@ def _scalar_problem(value: object, where: str) -> str | None:
     if isinstance(value, int):
         if _LEAST <= value <= _MOST:
             return None
-        return f"{where}: expected an integer of 64 bits, got {value}"
+        return f"{where}: expected an integer of 64 bits, got one of {value.bit_length()} bits"
     if isinstance(value, float):
         return None if math.isfinite(value) else f"{where}: expected a finite number, got {value}"
     hint = ""

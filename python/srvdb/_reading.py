@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from srvdb._arrays import MAX_K, as_count, as_ids
-from srvdb._filters import Where, as_where
+from srvdb._filters import Where, as_name, as_where
 from srvdb._native import CoreDatabase, __version__
 from srvdb._verbs import Verbs
 from srvdb.config import Settings
@@ -110,7 +110,7 @@ class Reading(Verbs):
         """
         metadata, embedding = as_include(include)
         limit = as_count(limit, "limit", 1, MAX_K, clip=True)
-        start = "" if after is None else after
+        start = "" if after is None or after == "" else as_name(after, "after")
         page = self._core.scroll(start, limit, metadata, embedding, as_where(where))
         return [to_record(parts, metadata) for parts in page]
 
@@ -157,8 +157,7 @@ class Reading(Verbs):
         >>> db.facet("year")
         [FacetValue(value=2025, count=2), FacetValue(value=2024, count=1)]
         """
-        if not isinstance(field, str):
-            raise InvalidInputError(f"field must be str, got {type(field).__name__} ({field!r})")
+        field = as_name(field, "field")
         most = MAX_K if limit is None else as_count(limit, "limit", 1, MAX_K, clip=True)
         return [
             FacetValue(json.loads(text), count)

@@ -88,11 +88,14 @@ class Recommending(Verbs):
         named = [*positive, *negative]
         vectors = _vectors(named, self.get_records(named, include="embedding"))
         query = _query(vectors[: len(positive)], vectors[len(positive) :], self._metric())
+        text = as_where(where)
+        if text:
+            self.count(text)  # refuses what is wrong with it in the caller's own terms
         others = dump_metadata({"$id": {"$nin": named}})
         return self.search(
             query,
             k,
-            where=both(as_where(where), others),
+            where=both(text, others),
             ef=ef,
             recall=recall,
             exact=exact,

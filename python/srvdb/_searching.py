@@ -12,6 +12,7 @@ from srvdb._filters import Where, as_group, as_where, as_wheres
 from srvdb._native import StopFlag
 from srvdb._reading import Reading
 from srvdb._recommending import Recommending
+from srvdb.errors import FilterError
 from srvdb.hits import Hit, Hits, as_include
 
 MAX_EF = 1_000_000
@@ -212,18 +213,30 @@ class Searching(Reading, Recommending):
         metadata, embedding = as_include(include)
         rows = as_matrix(queries, "queries")
         text, texts = as_wheres(where, len(rows))
-        lists = self._core.search_batch(
-            rows,
-            as_count(k, "k", 1, MAX_K, clip=True),
-            0 if ef is None else as_count(ef, "ef", 1, MAX_EF),
-            bool(exact),
-            metadata,
-            embedding,
-            as_count(threads, "threads", 0, MAX_THREADS),
-            stop,
-            bool(include_deleted),
-            0.0 if recall is None else as_recall(recall),
-            text,
-            texts,
-        )
+        try:
+            lists = self._core.search_batch(
+                rows,
+                as_count(k, "k", 1, MAX_K, clip=True),
+                0 if ef is None else as_count(ef, "ef", 1, MAX_EF),
+                bool(exact),
+                metadata,
+                embedding,
+                as_count(threads, "threads", 0, MAX_THREADS),
+                stop,
+                bool(include_deleted),
+                0.0 if recall is None else as_recall(recall),
+                text,
+                texts,
+            )
+        except FilterError:
+            self._name_refused(texts)
+            raise
         return [Hits(hits) for hits in lists]
+
+    def _name_refused(self, texts: list[str]) -> None:
+        """Raise what is wrong with one of several filters, with its number."""
+        for i, text in enumerate(texts):
+            try:
+                self._core.count(text)
+            except FilterError as error:
+                raise FilterError(f"where[{i}]: {error}") from None

@@ -193,7 +193,8 @@ class Explanation:
     exact : bool
         Whether ``matching`` is more than an estimate.
     cached : bool
-        Whether the rows that match are known from an earlier call, so that nothing is looked at.
+        Whether the rows that match are known from an earlier call, so that nothing is looked at;
+        the rest says what was looked at then.
     """
 
     path: str

@@ -2,6 +2,7 @@
 
 import math
 from datetime import date
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -185,6 +186,9 @@ REFUSED = [
     ({"a": {"$in": {1, 2}}}, r"a\.\$in: .*got set.*list\(value\)"),
     ({"a": {"$in": np.arange(3)}}, r"a\.\$in: .*tolist"),
     ({1: 2}, "keys must be str, got int"),
+    ({"a": {"\ud800": 1}}, "a: not valid Unicode"),
+    ({"n": 10**5000}, "n: expected an integer of 64 bits, got one of 16610 bits"),
+    ({"n": MappingProxyType({"$gt": 1})}, r"n: expected a dict, got mappingproxy; write dict"),
     ({"a": "\ud800"}, "a: not valid Unicode"),
     ([("a", 1)], "where must be a dict, got list"),
     (5, "where must be a dict, got int"),
@@ -212,6 +216,39 @@ def test_a_filter_that_cannot_be_read_is_refused_with_its_place(both, where, mes
         with pytest.raises(srvdb.FilterError, match=message):
             call()
     assert both.count() == 3
+
+
+def test_a_batch_says_which_of_its_filters_is_refused(both):
+    queries = [[1.0, 0.0]] * 3
+    for bad in ({"year": {"$what": 1}}, {"year": math.nan}):
+        with pytest.raises(srvdb.FilterError, match=r"where\[1\]: year"):
+            both.search_batch(queries, where=[{"year": 2024}, bad, None])
+
+
+def test_recommend_refuses_a_filter_in_the_callers_terms(both):
+    with pytest.raises(srvdb.FilterError, match=r"^year\.\$what"):
+        both.recommend(["a"], where={"year": {"$what": 1}})
+    with pytest.raises(srvdb.FilterError):
+        both.recommend(["a"], where='{"year": 2024}, {"year": 2025}')
+
+
+def test_a_filter_in_the_place_of_ids_is_refused(both):
+    for verb in (both.delete, both.soft_delete, both.restore, both.get_records):
+        with pytest.raises(srvdb.InvalidInputError, match="got dict; a filter goes to where="):
+            verb({"a": 2024})
+    assert both.count() == 3
+
+
+def test_names_of_fields_and_cursors_are_checked(both):
+    for call in (
+        lambda: both.scroll(after=3),
+        lambda: both.facet("\ud800"),
+        lambda: both.facet(""),
+        lambda: both.search([1.0, 0.0], group_by="\ud800"),
+        lambda: both.search([1.0, 0.0], group_by="$id"),
+    ):
+        with pytest.raises(srvdb.InvalidInputError):
+            call()
 
 
 def test_a_filter_error_is_a_value_error(both):

@@ -428,6 +428,7 @@ class Core final : public IndexHost {
   FilterStep filter_step(const FilterCache::Entry& filter, const View& view) const;  // likewise
   std::shared_ptr<const PendingChanges> frozen_changes() const;                      // likewise
   void note_edit(Sequence sequence, Row row);                                        // likewise
+  std::vector<Row> last_edits(std::size_t n) const;                                  // likewise
   class GroupSearch;
   void with_documents(const std::function<void(const RowDocuments& documents)>& look) const;
   FilterCache::Entry match_in(std::string_view where, const RowDocuments& documents,

@@ -11,7 +11,7 @@ namespace srvdb {
 // The catalogue that the options ask for, without a field; nothing when it is the one there is.
 std::optional<FieldCatalogue> Core::with_fields(const OpenOptions& options) const {
   if (!options.indexed_fields) return std::nullopt;
-  const FieldCatalogue before(meta_->read());
+  const FieldCatalogue before(store()->read());
   FieldCatalogue wanted = before;
   std::optional<std::vector<std::string>> only;
   if (!options.indexed_fields->all) only = options.indexed_fields->paths;

@@ -57,10 +57,21 @@ FilterStep Core::filter_step(const FilterCache::Entry& filter, const View& view)
   }
   step.known = answer->matches;
   step.from = std::min(answer->rows, view.rows);
-  auto edit = std::upper_bound(recent_edits_.begin(), recent_edits_.end(), answer->sequence,
-                               [](Sequence after, const auto& e) { return after < e.first; });
-  for (; edit != recent_edits_.end(); ++edit) step.changed.push_back(edit->second);
+  const auto edit = std::upper_bound(recent_edits_.begin(), recent_edits_.end(), answer->sequence,
+                                     [](Sequence after, const auto& e) { return after < e.first; });
+  step.edits = static_cast<std::size_t>(recent_edits_.end() - edit);
   return step;
+}
+
+// The rows of the last n changes in place, the oldest first.
+std::vector<Row> Core::last_edits(std::size_t n) const {
+  std::vector<Row> rows;
+  rows.reserve(n);
+  for (auto edit = recent_edits_.end() - static_cast<std::ptrdiff_t>(n);
+       edit != recent_edits_.end(); ++edit) {
+    rows.push_back(edit->second);
+  }
+  return rows;
 }
 
 Matching Core::match(std::span<const std::string_view> wheres, Interrupt* interrupt) {
@@ -74,14 +85,15 @@ Matching Core::match(std::span<const std::string_view> wheres, Interrupt* interr
   out.view = view();
   std::vector<FilterStep> steps;
   Row from = kNoRow;
-  std::vector<Row> changed;
+  std::size_t edits = 0;
   for (const FilterCache::Entry& filter : out.filters) {
     steps.push_back(filter_step(filter, *out.view));
     from = std::min(from, steps.back().from);
-    changed.insert(changed.end(), steps.back().changed.begin(), steps.back().changed.end());
+    edits = std::max(edits, steps.back().edits);
   }
+  const std::vector<Row> edited = last_edits(edits);
   PendingTexts pending;
-  pending.take(frozen_changes(), active_, from, changed);
+  pending.take(frozen_changes(), active_, from, edited);
   with_store([&](const MetaStore::ReadTxn& store) {
     state.unlock();
     pending.finish();
@@ -91,9 +103,9 @@ Matching Core::match(std::span<const std::string_view> wheres, Interrupt* interr
       if (fits(filter)) continue;
       RowFilter evaluation(*filter.expression, documents, interrupt);
       const FilterStep& step = steps[i];
-      filter.answer = std::make_shared<const FilterAnswer>(
-          FilterAnswer{out.view->generation, out.view->sequence, out.view->rows,
-                       evaluation.matches(step.known, step.from, step.changed)});
+      filter.answer = std::make_shared<const FilterAnswer>(FilterAnswer{
+          out.view->generation, out.view->sequence, out.view->rows,
+          evaluation.matches(step.known, step.from, std::span(edited).last(step.edits))});
       filter.exclusion = nullptr;
       filters_.keep(wheres[i], filter.answer);
     }
@@ -135,13 +147,14 @@ FilterCache::Entry Core::match_now(std::string_view where, const std::shared_ptr
   if (is_of(filter, *view)) return filter;
   const FilterStep step = filter_step(filter, *view);
   PendingTexts pending;
-  pending.take(frozen_changes(), active_, step.from, step.changed);
+  const std::vector<Row> edited = last_edits(step.edits);
+  pending.take(frozen_changes(), active_, step.from, edited);
   pending.finish();
   const RowDocuments documents(view, store, pending);
   RowFilter evaluation(*filter.expression, documents);
   filter.answer = std::make_shared<const FilterAnswer>(
       FilterAnswer{view->generation, view->sequence, view->rows,
-                   evaluation.matches(step.known, step.from, step.changed)});
+                   evaluation.matches(step.known, step.from, edited)});
   filter.exclusion = nullptr;
   filters_.keep(where, filter.answer);
   return filter;

@@ -233,8 +233,11 @@ Stats Core::stats() const {
   out.read_only = options_.read_only || failed_;
   out.m = graph_params_.m;
   out.ef_construction = graph_params_.ef_construction;
-  out.indexed_fields =
-      with_store([](const MetaStore::ReadTxn& store) { return FieldCatalogue(store).only(); });
+  {
+    const std::shared_lock state(state_mutex_);  // so that the store stays
+    out.indexed_fields =
+        with_store([](const MetaStore::ReadTxn& store) { return FieldCatalogue(store).only(); });
+  }
   out.buffer_bytes = options_.buffer_bytes;
   out.flush_rows = options_.flush_rows;
   out.generation = view->generation;

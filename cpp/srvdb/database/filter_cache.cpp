@@ -72,7 +72,9 @@ void FilterCache::measure(Kept& kept) {
   bytes_ -= kept.bytes;
   kept.bytes = kEntryBytes + kept.where.size() + kept.entry.expression->bytes();
   if (kept.entry.answer) kept.bytes += kept.entry.answer->matches.memory_bytes();
-  if (kept.entry.exclusion) kept.bytes += kept.entry.exclusion->excluded.memory_bytes();
+  if (const FilterExclusion* const left_out = kept.entry.exclusion.get()) {
+    kept.bytes += left_out->excluded.memory_bytes() + left_out->hidden.memory_bytes();
+  }
   bytes_ += kept.bytes;
 }
 

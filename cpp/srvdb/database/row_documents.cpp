@@ -34,9 +34,12 @@ RowBits rows_of(const View& view, Row block) noexcept {
 
 void PendingTexts::take(std::shared_ptr<const PendingChanges> frozen, const PendingChanges& active,
                         Row first, std::span<const Row> also) {
+  std::vector<Row> once(also.begin(), also.end());
+  std::sort(once.begin(), once.end());
+  once.erase(std::unique(once.begin(), once.end()), once.end());
   frozen_ = std::move(frozen);
-  if (frozen_) take(*frozen_, false, first, also);
-  take(active, true, first, also);  // the newer one later
+  if (frozen_) take(*frozen_, false, first, once);
+  take(active, true, first, once);  // the newer one later
 }
 
 void PendingTexts::take(const PendingChanges& side, bool copies, Row first,

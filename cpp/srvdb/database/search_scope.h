@@ -31,8 +31,8 @@ struct Matching {
 // How an answer is made from an older one.
 struct FilterStep {
   RowBitmap known;
-  Row from = 0;              // rows from here on are evaluated,
-  std::vector<Row> changed;  // and these
+  Row from = 0;           // rows from here on are evaluated,
+  std::size_t edits = 0;  // and those of so many of the last changes in place
 };
 
 // What a search looks at.

@@ -52,7 +52,7 @@ class Expression {
   bool matches_all() const noexcept { return root_.kind == NodeKind::kAll; }
   // The paths that leaves are about, sorted, each once.
   std::span<const std::string_view> paths() const noexcept { return paths_; }
-  // Bytes of memory it takes, about.
+  // Bytes of memory it takes, about; patterns with all that their searches may keep.
   std::size_t bytes() const noexcept { return bytes_; }
 
   // Evaluates one row. The metadata, a JSON object, is read only when a leaf is about a field;

@@ -6,6 +6,7 @@
 
 #include "srvdb/base/error.h"
 #include "srvdb/filter/document.h"
+#include "srvdb/filter/regex.h"
 #include "srvdb/filter/values_expression.h"
 
 namespace srvdb::filter {
@@ -374,7 +375,7 @@ std::shared_ptr<const Expression> ExpressionParser::values(std::string_view path
 std::shared_ptr<const Expression> ExpressionParser::finish(Node root, std::size_t bytes) {
   expression_.root_ = std::move(root);
   expression_.bytes_ = sizeof(Expression) + bytes + nodes_ * (sizeof(Node) + sizeof(Leaf)) +
-                       operands_ * sizeof(Value);
+                       operands_ * sizeof(Value) + regexes_ * Regex::kMaxBytes;
   auto result = std::make_shared<Expression>(std::move(expression_));
   result->index_paths();
   return result;
