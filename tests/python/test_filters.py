@@ -393,3 +393,18 @@ def test_a_reader_filters_what_it_shows(path):
             assert reader.count({"n": {"$gt": 1}}) == 1
             with pytest.raises(srvdb.ReadOnlyError):
                 reader.delete(where={"n": 1})
+
+
+def test_recall_by_name_holds_where_a_filter_leaves_out_what_surrounds_the_query(path, rng):
+    n, near = 20_000, 6000
+    rows = rng.standard_normal((n, 16)).astype(np.float32)
+    rows[:near] += 3
+    groups = [0 if i < near else 1 + i % 500 for i in range(n)]
+    with srvdb.open(path, mode="hnsw") as db:
+        db.add_batch(map(str, range(n)), rows, [{"group": group} for group in groups])
+        db.optimize()
+        queries, where = rows[:50], {"group": {"$ne": 0}}
+        found = db.search_batch(queries, 10, where=where, recall=0.95)
+        exact = db.search_batch(queries, 10, where=where, exact=True)
+        shares = [len(set(a.ids) & set(b.ids)) / 10 for a, b in zip(found, exact, strict=True)]
+        assert np.mean(shares) >= 0.95

@@ -35,7 +35,7 @@ void Core::check_recall(double recall) {
 // A wanted recall turned into a width, or into an exact search.
 SearchOptions Core::tuned(const View& view, SearchOptions options) {
   if (options.recall == 0) return options;
-  const double recall = std::exchange(options.recall, 0);
+  const double recall = options.recall;
   options.ef = kDefaultEf;
   const std::uint32_t bit = 1U << hits_step(options.k);
   const bool first = !recall_wanted_.load(std::memory_order_relaxed);

@@ -48,6 +48,7 @@ class FilteredWalk {
         pool_(scratch, options, query.nearest_key()),
         take_(simd::kernels().pool.take),
         share_(options.share),
+        sure_(options.sure),
         budget_(options.budget) {
     marks_.begin(*options.excluded, limit);
     if (options.barred < limit) marks_.bar(options.barred);
@@ -74,7 +75,9 @@ class FilteredWalk {
     const std::size_t asked = count_;
     Row row = 0;
     const bool more = pool_.next(row);
-    if (!more && measured_ == asked) return finish(WalkEnd::kComplete);
+    if (!more && measured_ == asked) {
+      return finish(sure_ && apart_ >= 1 ? WalkEnd::kOverBudget : WalkEnd::kComplete);
+    }
     if (more && !gather(row)) return finish(WalkEnd::kDamaged);
     if (more) ++expanded_;
     if (expanded_ <= kStrict) {
@@ -126,9 +129,9 @@ class FilteredWalk {
   void set_doubt() noexcept {
     if (share_ == 0 || eligible_seen_ == 0) return;
     const double here = static_cast<double>(eligible_seen_) / static_cast<double>(links_seen_);
-    const double apart = std::min(1.0, std::abs(std::log(here / share_)) / kApart);
+    apart_ = std::min(1.0, std::abs(std::log(here / share_)) / kApart);
     const double gone = 1 - share_;
-    pool_.set_doubt(std::min(1.0, apart + gone * kThin), std::min(1.0, apart + gone / 7));
+    pool_.set_doubt(std::min(1.0, apart_ + gone * kThin), std::min(1.0, apart_ + gone / 7));
   }
 
   bool finish(WalkEnd end) noexcept {
@@ -293,6 +296,7 @@ class FilteredWalk {
   ReachPool pool_;
   const decltype(simd::PoolKernels::take) take_;
   const double share_;
+  const bool sure_;
   const std::size_t budget_;
   std::size_t step_ = 0;         // rows that one step sees, at most
   std::size_t eligible_ = 0;     // neighbours of the row being expanded
@@ -300,6 +304,7 @@ class FilteredWalk {
   std::size_t count_ = 0;
   std::size_t links_seen_ = 0;     // of expanded rows
   std::size_t eligible_seen_ = 0;  // likewise
+  double apart_ = 0;               // 1: the eligible rows lie apart from the query
   std::size_t measured_ = 0;       // rows seen from here on have been asked for and not measured
   std::size_t expanded_ = 0;
   std::size_t hopped_ = 0;

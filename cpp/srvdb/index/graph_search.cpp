@@ -120,6 +120,7 @@ struct Searching {
             .excluded = bitmap(),
             .wanted = options.k,
             .share = static_cast<double>(limit - excluded) / std::max<double>(limit, 1),
+            .sure = options.sure,
             .far = plan.far,
             .budget = plan.budget,
             .barred = options.barred,

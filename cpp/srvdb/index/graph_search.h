@@ -44,6 +44,9 @@ struct WalkOptions {
   std::size_t wanted = 0;  // with excluded rows: results that will be used, 0 for all; there may be
                            // more than ef of them
   double share = 0;        // with excluded rows: the part of the others, 0 for not known
+  // With excluded rows: where the others seem to lie apart from the query, so that ef says little
+  // about what was missed, ends as if it had gone over the budget.
+  bool sure = false;
   // With excluded rows, which are nearly all: looks as far as it takes for eligible neighbours.
   bool far = false;
   // Rows to be seen, and excluded rows whose links are looked at, about, before giving up.
@@ -66,6 +69,7 @@ struct GraphSearchOptions {
   std::size_t ef = 100;                 // raised to k where lower
   Row limit = kNoRow;                   // rows at or above it are ignored
   const RowBitmap* excluded = nullptr;  // never returned
+  bool sure = false;                    // rather scans than trusts a walk of ef (WalkOptions)
   // Treated as if it were not there; for measuring with a row as the query (it may be a hit of a
   // scan, of which the caller takes it out).
   Row barred = kNoRow;
