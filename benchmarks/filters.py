@@ -2,10 +2,12 @@
 
 Every set with a `filters.json` (exact answers of filters on real attributes). srvdb is opened from
 disk, its fields indexed as they appeared, and asked one query at a time from Python, with the
-filter as a dictionary. Recall is that of the width of search at which the unfiltered search reaches
-0.95. For the times, each filter, and each library, takes the least width of a sweep that reaches
-0.95 for it; filtered and unfiltered searches, and srvdb and the peer, take turns, and times are the
-processor's, spent by this process on one processor. A slow peer is asked fewer queries.
+filter as a dictionary. It keeps the answers of filters that are asked again, as all of these are;
+with SVDB_FILTER_CACHE=0 in the environment each search works out anew which rows match. Recall is
+that of the width of search at which the unfiltered search reaches 0.95. For the times, each filter,
+and each library, takes the least width of a sweep that reaches 0.95 for it; filtered and unfiltered
+searches, and srvdb and the peer, take turns, and times are the processor's, spent by this process
+on one processor. A slow peer is asked fewer queries.
 """
 
 from __future__ import annotations

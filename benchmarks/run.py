@@ -21,6 +21,7 @@ FULL: dict[str, list[str]] = {
     "hnsw_recall": [],
     "deletes": [],
     "filters": [],
+    "columns": [],
     "exact_speed": [],
     "reopen": [],
     "ingest": [],
@@ -37,6 +38,7 @@ QUICK: dict[str, list[str]] = {
     "hnsw_recall": ["--sets", "sift-5k", "words"],
     "deletes": ["--sets", "sift-5k", "--rounds", "3", "--queries", "100"],
     "filters": ["--sets", "notes", "--rounds", "3", "--peers", "zvec"],
+    "columns": ["--rows", "50000"],
     "exact_speed": ["--sets", "sift-80k", "--rounds", "3", "--batch", "1000"],
     "reopen": ["--sets", "sift-5k", "--rows", "20000", "--rounds", "3"],
     "ingest": [

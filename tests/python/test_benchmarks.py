@@ -201,6 +201,12 @@ def test_qps_runs_and_reuses_what_it_measured(data_directory, tmp_path):
     assert len(kept) == 1
 
 
+def test_columns_runs(data_directory, tmp_path):
+    record = run_measure("columns", data_directory, tmp_path, "--rows", "3000")
+    assert len(record["measures"]) == 9
+    assert all(measure["reached"] is None for measure in record["measures"])
+
+
 def test_build_runs(data_directory, tmp_path):
     record = run_measure("build", data_directory, tmp_path, "--sets", "tiny")
     assert record["measures"] or "hnswlib" in record["skipped"][0]
