@@ -259,7 +259,7 @@ def test_expiries_of_an_iterable_must_be_one(kept):
     [
         ("old", "one str"),
         (5, "int"),
-        (None, "NoneType"),
+        (None, "NoneType|ids or where, got neither"),
         ([1], r"item 0.*str\(i\)"),
         (["old", b"x"], "item 1.*bytes"),
         (["old", None], "item 1.*NoneType"),
