@@ -1,9 +1,9 @@
 #include "srvdb/database/batch_check.h"
 
 #include "srvdb/base/error.h"
-#include "srvdb/filter/json.h"
 #include "srvdb/database/pending.h"
 #include "srvdb/distance/metric.h"
+#include "srvdb/filter/json.h"
 
 namespace srvdb {
 
