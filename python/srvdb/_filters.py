@@ -98,17 +98,15 @@ def both(a: str, b: str) -> str:
 
 
 def as_name(value: object, name: str) -> str:
-    """Return the name of a field, or an id.
+    """Return the name of a field (which JSON allows to be empty), or an id.
 
     Raises
     ------
     InvalidInputError
-        No str, an empty one, or one that is not valid Unicode.
+        No str, or one that is not valid Unicode.
     """
-    if not isinstance(value, str) or not value:
-        raise InvalidInputError(
-            f"{name} must be str, not empty, got {type(value).__name__} ({value!r:.80})"
-        )
+    if not isinstance(value, str):
+        raise InvalidInputError(f"{name} must be str, got {type(value).__name__} ({value!r:.80})")
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -126,8 +124,8 @@ def as_group(field: object, size: object) -> tuple[str, int]:
     InvalidInputError
         No field's name, ``$id``, or a size below 1.
     """
-    if field == "$id":
-        raise InvalidInputError("group_by must be a field of the metadata, got $id")
+    if field in ("$id", ""):
+        raise InvalidInputError(f"group_by must be a field of the metadata, got {field!r}")
     return as_name(field, "group_by"), as_count(size, "group_size", 1, MAX_K, clip=True)
 
 

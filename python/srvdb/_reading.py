@@ -110,7 +110,7 @@ class Reading(Verbs):
         """
         metadata, embedding = as_include(include)
         limit = as_count(limit, "limit", 1, MAX_K, clip=True)
-        start = "" if after is None or after == "" else as_name(after, "after")
+        start = "" if after is None else as_name(after, "after")
         page = self._core.scroll(start, limit, metadata, embedding, as_where(where))
         return [to_record(parts, metadata) for parts in page]
 

@@ -243,7 +243,7 @@ def test_names_of_fields_and_cursors_are_checked(both):
     for call in (
         lambda: both.scroll(after=3),
         lambda: both.facet("\ud800"),
-        lambda: both.facet(""),
+        lambda: both.search([1.0, 0.0], group_by=""),
         lambda: both.search([1.0, 0.0], group_by="\ud800"),
         lambda: both.search([1.0, 0.0], group_by="$id"),
     ):
