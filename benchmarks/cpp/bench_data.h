@@ -1,8 +1,9 @@
-// What the benchmarks of the graph share: raw arrays of a set, its codes, a graph image, the clock.
+// What the benchmarks of the index share: raw arrays of a set, its codes, a graph image, the clock.
 //
 // DIR holds raw little-endian arrays: base.f32 (n × dim), queries.f32, gtd.f32 (the distances of
-// the true neighbours, g for each query, ascending) and meta.txt: "n dim n_queries metric g".
-// Distances are squared Euclidean under l2, 1 - cosine under cosine, minus the product under ip.
+// the true neighbours, g for each query, ascending) and meta.txt: "n dim n_queries metric g", where
+// g may be left out with the distances. Distances are squared Euclidean under l2, 1 - cosine under
+// cosine, minus the product under ip.
 #pragma once
 
 #include <cstdint>
@@ -48,7 +49,7 @@ struct Data {
     metric = parse_metric(metric_text);
     base = read_floats(folder + "/base.f32");
     queries = read_floats(folder + "/queries.f32");
-    truth = read_floats(folder + "/gtd.f32");
+    if (truths > 0) truth = read_floats(folder + "/gtd.f32");
   }
   std::string name;
   std::size_t n = 0, dim = 0, n_queries = 0, truths = 0;
