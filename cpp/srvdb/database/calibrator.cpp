@@ -127,11 +127,7 @@ void Calibrator::find_truth(std::chrono::milliseconds budget, std::size_t thread
   const double took =
       (seconds_of_this_thread() - before) * static_cast<double>(std::max<std::size_t>(threads, 1));
   for (std::size_t q = 0; q < truth_.size(); ++q) {
-    std::vector<ScoredRow>& best = truth_[q];
-    const auto middle = static_cast<std::ptrdiff_t>(best.size());
-    best.insert(best.end(), found[q].begin(), found[q].end());
-    std::inplace_merge(best.begin(), best.begin() + middle, best.end(), better);
-    if (best.size() > options.k) best.resize(options.k);
+    truth_[q] = merge_best(std::move(truth_[q]), found[q], options.k);
   }
   const Row rows = options.last - options.first;
   const auto compared = static_cast<double>(rows) * static_cast<double>(truth_.size());

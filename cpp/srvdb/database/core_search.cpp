@@ -46,16 +46,6 @@ GraphSearchOptions graph_options(const View& view, const SearchOptions& options,
   return out;
 }
 
-// The best k of two lists of different rows.
-std::vector<ScoredRow> merge(std::vector<ScoredRow> a, const std::vector<ScoredRow>& b,
-                             std::size_t k) {
-  const std::size_t middle = a.size();
-  a.insert(a.end(), b.begin(), b.end());
-  std::inplace_merge(a.begin(), a.begin() + static_cast<std::ptrdiff_t>(middle), a.end(), better);
-  if (a.size() > k) a.resize(k);
-  return a;
-}
-
 }  // namespace
 
 std::shared_ptr<const View> Core::view() const {
@@ -160,8 +150,8 @@ std::vector<ScoredRow> Core::search_rows(const Scope& scope, const float* query,
     }
     if (flat.last >= view.rows) return found;
     flat.first = std::exchange(flat.last, kNoRow);
-    return merge(std::move(found), flat_search(rows, metric_, query, with_codes(index, flat)),
-                 options.k);
+    return merge_best(std::move(found), flat_search(rows, metric_, query, with_codes(index, flat)),
+                      options.k);
   } catch (const DerivedDamage& damage) {
     drop_codes(view, damage.what());
     return flat_search(rows, metric_, query, flat_options(*scope.excluded, options, interrupt));
@@ -182,8 +172,8 @@ std::vector<ScoredRow> Core::complete(const Scope& scope, const float* query,
   }
   flat.first = graph.limit;  // and not linked(), which may have grown since
   if (flat.first >= view.rows) return std::move(result.rows);
-  return merge(std::move(result.rows),
-               flat_search(rows, metric_, query, with_codes(*view.index, flat)), options.k);
+  return merge_best(std::move(result.rows),
+                    flat_search(rows, metric_, query, with_codes(*view.index, flat)), options.k);
 }
 
 // Searches over the graph, several in turns.
