@@ -23,7 +23,7 @@ LAYERS = {
     "quant": ["distance"],
     "index": ["quant"],
     "storage": ["base"],
-    "filter": ["base"],
+    "filter": ["simd"],
     "database": ["index", "storage", "filter"],
     "bindings": ["database"],
 }

@@ -20,14 +20,19 @@ std::string_view or_nothing(std::string_view text) {
 
 }  // namespace
 
-RowBits rows_of(const View& view, Row block) noexcept {
+RowBits rows_of(const View& view, Row block) {
   RowBits out{};
   const std::uint64_t first = std::uint64_t{block} << kBlockBits;
-  for (std::size_t w = 0; w < out.size(); ++w) {
+  if (first >= view.rows) return out;
+  view.gone.copy_words(first / 64, out);
+  for (std::uint64_t& word : out) word = ~word;
+  for (std::size_t w = 0; first + kBlockRows > view.rows && w < out.size(); ++w) {
     const std::uint64_t at = first + 64 * w;
-    if (at >= view.rows) break;
-    out[w] = ~view.gone.word(at / 64);
-    if (view.rows - at < 64) out[w] &= (std::uint64_t{1} << (view.rows - at)) - 1;
+    if (at >= view.rows) {
+      out[w] = 0;
+    } else if (view.rows - at < 64) {
+      out[w] &= (std::uint64_t{1} << (view.rows - at)) - 1;
+    }
   }
   return out;
 }
@@ -99,6 +104,10 @@ std::string_view RowDocuments::metadata(Row row) const {
   std::optional<std::string_view> text = pending_.find(row);
   if (!text && row < stored_) text = store_.metadata(row);
   return or_nothing(text.value_or(std::string_view()));
+}
+
+bool RowDocuments::has_pending(Row block) const noexcept {
+  return !pending_.texts().empty() || stored_ >> kBlockBits <= block;
 }
 
 RowBits RowDocuments::pending_rows(Row block) const noexcept {

@@ -65,6 +65,8 @@ class RowDocuments {
   // Rows that the store knows of.
   Row stored() const noexcept { return stored_; }
 
+  // That there are rows of a block whose metadata are pending, or may be.
+  bool has_pending(Row block) const noexcept;
   // Rows of a block whose metadata are pending: those behind the store's, and those changed since.
   RowBits pending_rows(Row block) const noexcept;
   // Metadata of one row, "{}" when it has none; valid while what this is made of lives.
@@ -85,7 +87,7 @@ class RowDocuments {
 };
 
 // Rows of a block that the view has and that are not gone.
-RowBits rows_of(const View& view, Row block) noexcept;
+RowBits rows_of(const View& view, Row block);
 
 // Calls call(row) for the rows of a block, ascending.
 template <typename Call>

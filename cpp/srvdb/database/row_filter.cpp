@@ -1,9 +1,10 @@
 #include "srvdb/database/row_filter.h"
 
 #include <algorithm>
-#include <bit>
 #include <string>
 #include <utility>
+
+#include "srvdb/simd/bit_kernels.h"
 
 namespace srvdb {
 namespace {
@@ -22,10 +23,8 @@ bool none(const RowBits& rows) noexcept {
   return std::ranges::all_of(rows, [](std::uint64_t bits) { return bits == 0; });
 }
 
-std::size_t count(const RowBits& rows) noexcept {
-  std::size_t n = 0;
-  for (const std::uint64_t bits : rows) n += static_cast<std::size_t>(std::popcount(bits));
-  return n;
+std::size_t count(const RowBits& rows) {
+  return simd::bit_kernels().count(rows.data(), rows.size());
 }
 
 void set(RowBits& rows, Row row) noexcept {
@@ -98,7 +97,12 @@ RowBitmap RowFilter::matches(const RowBitmap& known, Row from, std::span<const R
     for (Row row = from; row < rows; ++row) asked.push_back(row);
     return few_matches(known, std::move(asked));
   }
-  std::vector<std::uint64_t> wanted(block_words(rows));
+  std::vector<std::uint64_t> words(block_words(rows));
+  if (from == 0 && known.empty()) {
+    run({}, words);
+    return RowBitmap::from_words(words);
+  }
+  std::vector<std::uint64_t> wanted(words.size());
   const auto want = [&](Row row) { wanted[row / 64] |= std::uint64_t{1} << (row % 64); };
   for (const Row row : changed) {
     if (row < rows) want(row);
@@ -111,7 +115,6 @@ RowBitmap RowFilter::matches(const RowBitmap& known, Row from, std::span<const R
       want(static_cast<Row>(row++));
     }
   }
-  std::vector<std::uint64_t> words(wanted.size());
   for (std::size_t w = 0; w < words.size(); ++w) words[w] = known.word(w) & ~wanted[w];
   run(wanted, words);
   return RowBitmap::from_words(words);
@@ -146,13 +149,13 @@ RowBitmap RowFilter::among(const RowBitmap& rows) {
 
 void RowFilter::run(std::span<const std::uint64_t> wanted, std::span<std::uint64_t> words) {
   constexpr std::size_t kWords = std::tuple_size_v<RowBits>;
-  for (std::size_t at = 0; at < wanted.size(); at += kWords) {
-    const auto asked = wanted.subspan(at, kWords);
-    if (std::ranges::all_of(asked, [](std::uint64_t bits) { return bits == 0; })) continue;
+  for (std::size_t at = 0; at < words.size(); at += kWords) {
     check(interrupt_);
     const auto block = static_cast<Row>(at / kWords);
     RowBits rows = rows_of(documents_.view(), block);
-    for (std::size_t w = 0; w < kWords; ++w) rows[w] &= asked[w];
+    if (!wanted.empty()) {
+      for (std::size_t w = 0; w < kWords; ++w) rows[w] &= wanted[at + w];
+    }
     select(block, rows);
     for (std::size_t w = 0; w < kWords; ++w) words[at + w] |= rows[w];
   }
@@ -164,12 +167,15 @@ void RowFilter::answer(Row block, const RowBits& rows, Answer& answer) {
     answer = {rows, {}};
     return;
   }
-  pending_ = documents_.pending_rows(block);
-  RowBits settled;
-  for (std::size_t w = 0; w < rows.size(); ++w) settled[w] = rows[w] & ~pending_[w];
-  if (!asks_ids_ && none(settled)) {
-    answer = {{}, rows};
-    return;
+  has_pending_ = documents_.has_pending(block);
+  if (has_pending_) {
+    pending_ = documents_.pending_rows(block);
+    RowBits settled;
+    for (std::size_t w = 0; w < rows.size(); ++w) settled[w] = rows[w] & ~pending_[w];
+    if (!asks_ids_ && none(settled)) {
+      answer = {{}, rows};
+      return;
+    }
   }
   evaluate(expression_.root(), block, rows, answer);
   for (std::size_t w = 0; w < rows.size(); ++w) {
@@ -282,10 +288,13 @@ void RowFilter::evaluate_leaf(std::size_t leaf, Row block, const RowBits& rows, 
     const std::optional<std::uint32_t> field = columns().fields().number(condition.path());
     if (field) columns().select(condition, *field, block, answer.sure, answer.maybe);
   }
-  for (std::size_t w = 0; w < rows.size(); ++w) {
-    answer.sure[w] &= ~pending_[w];
-    answer.maybe[w] |= answer.sure[w] | pending_[w];
+  if (has_pending_) {
+    for (std::size_t w = 0; w < rows.size(); ++w) {
+      answer.sure[w] &= ~pending_[w];
+      answer.maybe[w] |= pending_[w];
+    }
   }
+  for (std::size_t w = 0; w < rows.size(); ++w) answer.maybe[w] |= answer.sure[w];
 }
 
 const ColumnReader& RowFilter::columns() {

@@ -53,7 +53,7 @@ class RowFilter {
   };
 
   RowBitmap few_matches(const RowBitmap& known, std::vector<Row> rows);
-  // Puts the answer for the rows in `wanted` into `words`, both of whole blocks.
+  // Puts the answer for the rows in `wanted` (empty: all) into `words`, both of whole blocks.
   void run(std::span<const std::uint64_t> wanted, std::span<std::uint64_t> words);
   void answer(Row block, const RowBits& rows, Answer& answer);
   // Of the rows in `rows`, those that match.
@@ -70,8 +70,9 @@ class RowFilter {
   Interrupt* interrupt_;
   std::optional<ColumnReader> columns_;  // once they are asked
   bool asks_ids_ = false;
-  bool brings_forward_ = false;  // an older answer
-  RowBits pending_{};  // of the block at hand: rows about whose fields columns say nothing
+  bool brings_forward_ = false;          // an older answer
+  bool has_pending_ = false;             // of the block at hand: there may be rows in
+  RowBits pending_{};                    // those about whose fields columns say nothing
   std::optional<bool> nothing_matches_;  // whether a row without metadata does; not when ids count
   std::vector<std::optional<std::vector<Row>>> stored_rows_;  // for each leaf on the id
 };

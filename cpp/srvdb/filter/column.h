@@ -79,7 +79,9 @@ class ColumnView {
   std::uint64_t number_bits(std::uint32_t index) const;
   std::string_view text(std::uint32_t index) const;
   std::uint32_t value_of_single(std::uint32_t code) const;
+  std::uint32_t set_end(std::uint32_t code) const;  // among the members
   std::pair<std::uint32_t, std::uint32_t> set_range(std::uint32_t code) const;
+  std::uint32_t member(std::uint32_t place) const;
   std::uint32_t code_at(std::size_t index) const;
 
   bool sparse_ = false;
@@ -165,15 +167,21 @@ inline std::uint32_t ColumnView::value_of_single(std::uint32_t code) const {
   return index;
 }
 
+inline std::uint32_t ColumnView::set_end(std::uint32_t code) const {
+  return entry(set_ends_, 4, code - singles_ - 1);
+}
+
+inline std::uint32_t ColumnView::member(std::uint32_t place) const {
+  const std::uint32_t index = entry(member_part_, member_bytes_, place);
+  if (index >= values_) throw_bad();
+  return index;
+}
+
 template <typename Found>
 void ColumnView::for_each_member(std::uint32_t code, Found&& found) const {
   if (code <= singles_) return found(value_of_single(code));
   const auto [first, end] = set_range(code);
-  for (std::uint32_t i = first; i < end; ++i) {
-    const std::uint32_t index = entry(member_part_, member_bytes_, i);
-    if (index >= values_) throw_bad();
-    found(index);
-  }
+  for (std::uint32_t i = first; i < end; ++i) found(member(i));
 }
 
 inline std::uint32_t ColumnView::code_at(std::size_t index) const {

@@ -2,15 +2,16 @@
 //
 // First the dictionary: comparisons are ranges of it, found by halving; other operators look at
 // each value. Then the codes: a range of codes, the common case, is one comparison a row; where
-// there are many a table says what each code means. Rows are done 64 at a time, in loops that
-// compilers turn into vector instructions.
+// there are many a set says which codes are meant (simd/bit_kernels.h).
 
 #include <algorithm>
 #include <array>
 #include <compare>
 #include <limits>
 
+#include "srvdb/base/aligned.h"
 #include "srvdb/filter/column.h"
+#include "srvdb/simd/bit_kernels.h"
 
 namespace srvdb::filter {
 namespace {
@@ -18,17 +19,7 @@ namespace {
 constexpr std::uint8_t kYes = 1;
 constexpr std::uint8_t kMaybe = 2;
 constexpr std::uint32_t kGroup = 64;   // rows of a word
-constexpr std::size_t kFewRanges = 4;  // as fast as a table at most
-
-// Bits of 64 bytes that are 0 or 1.
-std::uint64_t pack(const std::uint8_t* bytes) noexcept {
-  constexpr std::uint64_t kGather = 0x0102040810204080U;  // byte i, times this, leaves bit i on top
-  std::uint64_t word = 0;
-  for (unsigned i = 0; i < 8; ++i) {
-    word |= (load<std::uint64_t>(bytes + std::size_t{8} * i) * kGather >> 56) << (8 * i);
-  }
-  return word;
-}
+constexpr std::size_t kFewRanges = 4;  // cost less than a set of codes
 
 void set_bit(ColumnBits bits, std::uint32_t row) noexcept {
   bits[row / 64] |= std::uint64_t{1} << (row % 64);
@@ -49,7 +40,8 @@ class ColumnSelection {
       put_ranges(yes);
     } else {
       find_codes();
-      put_table(yes, maybe);
+      put_codes(kYes, yes);
+      put_codes(kMaybe, maybe);
     }
   }
 
@@ -94,9 +86,10 @@ class ColumnSelection {
   void find_ordered();
   void find_codes();
   void put_ranges(ColumnBits yes) const;
-  void put_table(ColumnBits yes, ColumnBits maybe) const;
+  void put_codes(std::uint8_t truth, ColumnBits rows) const;
+  void put_ones(ColumnBits rows) const;
   template <typename Put>
-  void each_group(Put&& put) const;
+  void each_part(ColumnBits rows, Put&& put) const;
 
   const ColumnView& view_;
   const Leaf& leaf_;
@@ -177,43 +170,42 @@ void ColumnSelection::find_codes() {
     std::fill(of_value.begin() + range.first, of_value.begin() + range.end, range.truth);
   }
   of_code_.assign(view_.codes() + 1, 0);
-  for (std::uint32_t code = 1; code <= view_.codes(); ++code) {
-    unsigned any = view_.is_opaque(code) ? kMaybe : 0;
-    view_.for_each_member(code, [&](std::uint32_t value) { any |= of_value[value]; });
+  for (std::uint32_t code = 1; code <= view_.singles_; ++code) {
+    of_code_[code] = of_value[view_.value_of_single(code)];
+  }
+  std::uint32_t first = 0;
+  for (std::uint32_t code = view_.singles_ + 1; code <= view_.codes(); ++code) {
+    const std::uint32_t end = view_.set_end(code);
+    if (first > end || end > view_.members_) ColumnView::throw_bad();
+    unsigned any = first == end ? kMaybe : 0;  // an opaque one
+    for (; first < end; ++first) any |= of_value[view_.member(first)];
     of_code_[code] = (any & kYes) != 0 ? kYes : static_cast<std::uint8_t>(any);
   }
 }
 
-// Calls put(word, bytes, code) for each 64 rows: `bytes` are their codes, each a Code as `code` is.
+// Calls put(codes, bits of each, words, rows) for all codes, and for those that end within a word
+// apart.
 template <typename Put>
-void ColumnSelection::each_group(Put&& put) const {
-  const std::uint8_t* from = view_.code_part_.data();
-  const std::size_t group_bytes = kGroup * view_.code_bits_ / 8;
-  std::array<std::uint8_t, kGroup * 2> copy;
-  for (std::uint32_t row = 0; row < view_.rows_; row += kGroup, from += group_bytes) {
-    const std::uint8_t* codes = from;
-    const std::uint32_t count = view_.rows_ - row;
-    if (count < kGroup) {
-      copy.fill(0);
-      std::memcpy(copy.data(), from, (std::size_t{count} * view_.code_bits_ + 7) / 8);
-      codes = copy.data();
-    }
-    if (view_.code_bits_ == 16) {
-      put(row / kGroup, codes, std::uint16_t{});
-    } else if (view_.code_bits_ == 8) {
-      put(row / kGroup, codes, std::uint8_t{});
-    } else if (view_.code_bits_ == 4) {
-      std::array<std::uint8_t, kGroup> wide;
-      for (std::size_t i = 0; i < kGroup / 2; ++i) {
-        wide[2 * i] = codes[i] & 15;
-        wide[2 * i + 1] = static_cast<std::uint8_t>(codes[i] >> 4);
-      }
-      put(row / kGroup, wide.data(), std::uint8_t{});
-    } else {
-      copy.fill(0);
-      std::fill(copy.begin(), copy.begin() + std::min(kGroup, count), std::uint8_t{1});
-      put(row / kGroup, copy.data(), std::uint8_t{});
-    }
+void ColumnSelection::each_part(ColumnBits rows, Put&& put) const {
+  if (view_.code_bits_ == 0) return put_ones(rows);
+  const std::size_t words = view_.rows_ / kGroup;
+  const std::size_t bits = view_.code_bits_;
+  put(view_.code_part_.data(), words, rows.data());
+  const std::size_t left = view_.rows_ % kGroup;
+  if (left == 0) return;
+  std::array<std::uint8_t, kGroup * 2> copy{};
+  std::memcpy(copy.data(), view_.code_part_.data() + words * kGroup * bits / 8,
+              (left * bits + 7) / 8);
+  std::uint64_t last = 0;
+  put(copy.data(), std::size_t{1}, &last);
+  rows[words] |= last & ((std::uint64_t{1} << left) - 1);
+}
+
+// Where no code is written down: all of them are 1.
+void ColumnSelection::put_ones(ColumnBits rows) const {
+  for (std::uint32_t row = 0; row < view_.rows_; row += kGroup) {
+    const std::uint32_t left = view_.rows_ - row;
+    rows[row / kGroup] |= ~std::uint64_t{0} >> (left < kGroup ? kGroup - left : 0);
   }
 }
 
@@ -226,42 +218,27 @@ void ColumnSelection::put_ranges(ColumnBits yes) const {
       }
     });
   }
-  each_group([&](std::size_t word, const std::uint8_t* codes, auto code) {
-    using Code = decltype(code);
-    std::array<std::uint8_t, kGroup> bytes{};
-    for (const Range& range : ranges_) {
-      const auto low = static_cast<Code>(range.first + 1);
-      const auto span = static_cast<Code>(range.end - range.first - 1);
-      for (std::size_t i = 0; i < kGroup; ++i) {
-        const Code distance = static_cast<Code>(load<Code>(codes + i * sizeof(Code)) - low);
-        bytes[i] |= distance <= span ? 1 : 0;
-      }
-    }
-    yes[word] |= pack(bytes.data());
-  });
+  for (const Range& range : ranges_) {
+    each_part(yes, [&](const std::uint8_t* codes, std::size_t words, std::uint64_t* out) {
+      simd::bit_kernels().in_range(codes, view_.code_bits_, words, range.first + 1, range.end, out);
+    });
+  }
 }
 
-void ColumnSelection::put_table(ColumnBits yes, ColumnBits maybe) const {
+// Rows whose code is of that truth.
+void ColumnSelection::put_codes(std::uint8_t truth, ColumnBits rows) const {
+  if (std::find(of_code_.begin(), of_code_.end(), truth) == of_code_.end()) return;
   if (view_.sparse_) {
-    view_.for_each_row([&](std::uint32_t row, std::uint32_t code) {
-      if (of_code_[code] == kYes) set_bit(yes, row);
-      if (of_code_[code] == kMaybe) set_bit(maybe, row);
+    return view_.for_each_row([&](std::uint32_t row, std::uint32_t code) {
+      if (of_code_[code] == truth) set_bit(rows, row);
     });
-    return;
   }
-  const bool any_maybe = std::find(of_code_.begin(), of_code_.end(), kMaybe) != of_code_.end();
-  each_group([&](std::size_t word, const std::uint8_t* codes, auto code) {
-    using Code = decltype(code);
-    std::array<std::uint8_t, kGroup> is_yes;
-    std::array<std::uint8_t, kGroup> is_maybe;
-    for (std::size_t i = 0; i < kGroup; ++i) {
-      const Code of_row = load<Code>(codes + i * sizeof(Code));
-      if (of_row >= of_code_.size()) ColumnView::throw_bad();
-      is_yes[i] = of_code_[of_row] & kYes;
-      is_maybe[i] = static_cast<std::uint8_t>(of_code_[of_row] >> 1);
-    }
-    yes[word] |= pack(is_yes.data());
-    if (any_maybe) maybe[word] |= pack(is_maybe.data());
+  std::vector<std::uint64_t> set(round_up(of_code_.size(), simd::kCodeSetStep) / 64);
+  for (std::size_t code = 0; code < of_code_.size(); ++code) {
+    set[code / 64] |= std::uint64_t{of_code_[code] == truth} << (code % 64);
+  }
+  each_part(rows, [&](const std::uint8_t* codes, std::size_t words, std::uint64_t* out) {
+    simd::bit_kernels().in_set(codes, view_.code_bits_, words, set.data(), set.size() * 64, out);
   });
 }
 

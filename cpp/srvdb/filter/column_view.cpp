@@ -44,7 +44,8 @@ ColumnView::ColumnView(ByteSpan block) {
       number_bytes_ == 1 || number_bytes_ == 2 || number_bytes_ == 4 || number_bytes_ == kRawNumber;
   if ((flags & ~kFlags) != 0 || !good_bits || !good_width || rows_ > kColumnRows ||
       singles_ > values_ || std::uint64_t{numbers_} + strings_ > values_ ||
-      std::uint64_t{singles_} + sets_ > kColumnRows || codes() == 0) {
+      std::uint64_t{singles_} + sets_ > kColumnRows || codes() == 0 ||
+      (code_bits_ == 0 ? codes() != 1 : codes() >> code_bits_ != 0)) {
     throw_bad();
   }
   member_bytes_ = index_bytes(values_);
@@ -133,9 +134,8 @@ std::uint32_t ColumnView::code_of_row(std::uint32_t row) const {
 }
 
 std::pair<std::uint32_t, std::uint32_t> ColumnView::set_range(std::uint32_t code) const {
-  const std::uint32_t set = code - singles_ - 1;
-  const std::uint32_t end = entry(set_ends_, 4, set);
-  const std::uint32_t first = set == 0 ? 0 : entry(set_ends_, 4, set - 1);
+  const std::uint32_t end = set_end(code);
+  const std::uint32_t first = code == singles_ + 1 ? 0 : set_end(code - 1);
   if (first > end || end > members_) throw_bad();
   return {first, end};
 }

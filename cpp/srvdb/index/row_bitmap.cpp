@@ -4,9 +4,18 @@
 #include <bit>
 #include <utility>
 
-namespace srvdb {
+#include "srvdb/simd/bit_kernels.h"
 
-std::size_t RowBitmap::count(Row first, Row last) const noexcept {
+namespace srvdb {
+namespace {
+
+std::size_t count_bits(std::span<const std::uint64_t> words) {
+  return simd::bit_kernels().count(words.data(), words.size());
+}
+
+}  // namespace
+
+std::size_t RowBitmap::count(Row first, Row last) const {
   std::size_t members = 0;
   for (std::uint64_t row = first; row < last;) {
     const std::size_t chunk = row >> kChunkBits;
@@ -16,26 +25,30 @@ std::size_t RowBitmap::count(Row first, Row last) const noexcept {
     if (chunks_[chunk] && row + kChunkRows == chunk_end && end == chunk_end) {
       members += chunks_[chunk]->count;
     } else if (chunks_[chunk]) {
-      for (std::uint64_t at = row; at < end; at = (at / 64 + 1) * 64) {
-        std::uint64_t bits = word(at / 64) >> (at % 64);
-        const std::uint64_t span = std::min<std::uint64_t>(end - at, 64 - at % 64);
-        if (span < 64) bits &= (std::uint64_t{1} << span) - 1;
-        members += static_cast<std::size_t>(std::popcount(bits));
-      }
+      const std::size_t from = row % kChunkRows / 64;
+      const std::size_t to = (end - 1) % kChunkRows / 64;  // the last word
+      const auto& words = chunks_[chunk]->words;
+      members += count_bits(std::span(words).subspan(from, to - from + 1));
+      const std::uint64_t before = words[from] & ((std::uint64_t{1} << (row % 64)) - 1);
+      const std::uint64_t behind = words[to] & ~(~std::uint64_t{0} >> (63 - (end - 1) % 64));
+      members -= static_cast<std::size_t>(std::popcount(before) + std::popcount(behind));
     }
     row = end;
   }
   return members;
 }
 
-void RowBitmap::copy_words(std::span<std::uint64_t> out) const noexcept {
-  for (std::size_t first = 0; first < out.size(); first += kWords) {
-    const std::span<std::uint64_t> part = out.subspan(first, std::min(kWords, out.size() - first));
+void RowBitmap::copy_words(std::size_t first, std::span<std::uint64_t> out) const noexcept {
+  while (!out.empty()) {
+    const std::size_t at = first % kWords;
+    const std::span<std::uint64_t> part = out.first(std::min(kWords - at, out.size()));
     if (const Chunk* const from = chunk(first / kWords)) {
-      std::copy_n(from->words.begin(), part.size(), part.begin());
+      std::copy_n(from->words.data() + at, part.size(), part.begin());
     } else {
       std::fill(part.begin(), part.end(), std::uint64_t{0});
     }
+    first += part.size();
+    out = out.subspan(part.size());
   }
 }
 
@@ -96,10 +109,9 @@ template <typename WordAt>
 RowBitmap::ChunkPointer RowBitmap::make_chunk(WordAt&& word_at) {
   auto out = std::make_shared<Chunk>();
   for (std::size_t w = 0; w < kWords; ++w) {
-    const std::uint64_t word = word_at(w);
-    out->words[w] = word;
-    out->count += static_cast<std::size_t>(std::popcount(word));
+    out->words[w] = word_at(w);
   }
+  out->count = count_bits(out->words);
   return out->count != 0 ? out : nullptr;
 }
 
@@ -181,7 +193,7 @@ RowBitmap RowBitmap::with_all_but(const RowBitmap& kept, Row rows) const {
   return out;
 }
 
-std::size_t RowBitmap::count_without(const RowBitmap& other) const noexcept {
+std::size_t RowBitmap::count_without(const RowBitmap& other) const {
   std::size_t members = 0;
   for (std::size_t i = 0; i < chunks_.size(); ++i) {
     const Chunk* const a = chunk(i);
@@ -191,9 +203,9 @@ std::size_t RowBitmap::count_without(const RowBitmap& other) const noexcept {
       members += a->count;
       continue;
     }
-    for (std::size_t w = 0; w < kWords; ++w) {
-      members += static_cast<std::size_t>(std::popcount(a->words[w] & ~b->words[w]));
-    }
+    std::array<std::uint64_t, kWords> words;
+    for (std::size_t w = 0; w < kWords; ++w) words[w] = a->words[w] & ~b->words[w];
+    members += count_bits(words);
   }
   return members;
 }

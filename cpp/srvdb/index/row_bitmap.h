@@ -39,12 +39,12 @@ class RowBitmap {
     if (chunk >= chunks_.size() || !chunks_[chunk]) return 0;
     return chunks_[chunk]->words[index % kWords];
   }
-  // word(0) to word(out.size() - 1).
-  void copy_words(std::span<std::uint64_t> out) const noexcept;
+  // word(first) and on, as many as there is room for.
+  void copy_words(std::size_t first, std::span<std::uint64_t> out) const noexcept;
   // Number of members.
   std::size_t count() const noexcept { return count_; }
   // Number of members in [first, last).
-  std::size_t count(Row first, Row last) const noexcept;
+  std::size_t count(Row first, Row last) const;
   bool empty() const noexcept { return count_ == 0; }
   std::vector<Row> rows() const;  // the members, ascending
 
@@ -60,7 +60,7 @@ class RowBitmap {
   // to find nothing but those.
   RowBitmap with_all_but(const RowBitmap& kept, Row rows) const;
   // (*this - other).count(), nothing made.
-  std::size_t count_without(const RowBitmap& other) const noexcept;
+  std::size_t count_without(const RowBitmap& other) const;
   // That both are the same set made once: cheap, and false for some equal sets.
   bool shares_all(const RowBitmap& other) const noexcept { return chunks_ == other.chunks_; }
   // Memory of the chunks, those shared with others too.

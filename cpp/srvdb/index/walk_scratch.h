@@ -80,7 +80,7 @@ class RowMarks {
     const std::size_t words = std::size_t{limit} / 64 + 1;
     if (taken_.size() < words) taken_.resize(words);
     if (hopped_.size() < words) hopped_.resize(words);
-    excluded.copy_words({taken_.data(), words});
+    excluded.copy_words(0, {taken_.data(), words});
     for (const Row row : hops_) hopped_[row / 64] = 0;
     hops_.clear();
     excluded_ = &excluded;

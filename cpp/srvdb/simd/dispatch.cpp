@@ -4,6 +4,7 @@
 #include <string>
 
 #include "srvdb/base/error.h"
+#include "srvdb/simd/bit_kernels.h"
 
 #if defined(__x86_64__) && defined(__linux__)
 #include <cpuid.h>
@@ -70,6 +71,19 @@ std::vector<const Kernels*> detect() {
 }
 
 }  // namespace
+
+const BitKernels& bit_kernels([[maybe_unused]] const Kernels& of) noexcept {
+#if defined(__x86_64__)
+  if (&of == &kAvx2Kernels) return kAvx2Bits;
+  if (&of != &kBaselineKernels) return kAvx512Bits;
+#endif
+  return kBaselineBits;
+}
+
+const BitKernels& bit_kernels() {
+  static const BitKernels& chosen = bit_kernels(kernels());
+  return chosen;
+}
 
 const CodeTiles* code_tiles([[maybe_unused]] const Kernels& of) {
 #if defined(__x86_64__)

@@ -1,6 +1,7 @@
 // Kernels for AVX2 with FMA (Haswell, Zen and later). Compiled with -mavx2 -mfma.
 #include <immintrin.h>
 
+#include "srvdb/simd/impl_bits.h"
 #include "srvdb/simd/kernels_impl.h"
 
 namespace srvdb::simd {
@@ -61,6 +62,94 @@ struct Avx2Codes {
   };
 };
 
+struct Avx2Bits {
+  // 32 codes of at most 8 bits, as bytes.
+  template <unsigned kBits>
+  SRVDB_INLINE static __m256i bytes(const std::uint8_t* codes) noexcept {
+    if constexpr (kBits == 8) {
+      return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes));
+    } else {
+      const __m256i two = _mm256_cvtepu8_epi16(Avx2Codes::load16(codes));
+      const __m256i high = _mm256_slli_epi16(_mm256_and_si256(two, _mm256_set1_epi16(0xF0)), 4);
+      return _mm256_or_si256(_mm256_and_si256(two, _mm256_set1_epi16(0x0F)), high);
+    }
+  }
+  SRVDB_INLINE static std::uint64_t mask(__m256i bytes) noexcept {
+    return static_cast<std::uint32_t>(_mm256_movemask_epi8(bytes));
+  }
+
+  struct Range {
+    __m256i low8, span8, low16, span16;
+    SRVDB_INLINE Range(std::uint32_t first, std::uint32_t last) noexcept
+        : low8(_mm256_set1_epi8(static_cast<char>(first))),
+          span8(_mm256_set1_epi8(static_cast<char>(last - first))),
+          low16(_mm256_set1_epi16(static_cast<short>(first))),
+          span16(_mm256_set1_epi16(static_cast<short>(last - first))) {}
+    SRVDB_INLINE __m256i test16(const std::uint8_t* codes) const noexcept {
+      const __m256i x = _mm256_sub_epi16(bytes<8>(codes), low16);
+      return _mm256_cmpeq_epi16(_mm256_min_epu16(x, span16), x);
+    }
+    template <unsigned kBits>
+    SRVDB_INLINE std::uint64_t half(const std::uint8_t* codes) const noexcept {
+      if constexpr (kBits == 16) {
+        const __m256i mixed = _mm256_packs_epi16(test16(codes), test16(codes + 32));
+        return mask(_mm256_permute4x64_epi64(mixed, 0xD8));
+      } else {
+        const __m256i x = _mm256_sub_epi8(bytes<kBits>(codes), low8);
+        return mask(_mm256_cmpeq_epi8(_mm256_min_epu8(x, span8), x));
+      }
+    }
+    template <unsigned kBits>
+    SRVDB_INLINE std::uint64_t word(const std::uint8_t* codes) const noexcept {
+      return half<kBits>(codes) | half<kBits>(codes + 4 * kBits) << 32;
+    }
+  };
+
+  struct Set {
+    const int* bits;
+    __m256i first;
+    SRVDB_INLINE Set(const std::uint64_t* set, std::size_t from) noexcept
+        : bits(reinterpret_cast<const int*>(set + from / 64)),
+          first(_mm256_set1_epi32(static_cast<int>(from))) {}
+    SRVDB_INLINE std::uint64_t eight(__m128i codes16) const noexcept {
+      const __m256i c = _mm256_sub_epi32(_mm256_cvtepu16_epi32(codes16), first);
+      const __m256i last = _mm256_set1_epi32(kCodeSetStep - 1);
+      const __m256i valid = _mm256_cmpeq_epi32(_mm256_min_epu32(c, last), c);
+      const __m256i at = _mm256_srli_epi32(c, 5);
+      const __m256i found = _mm256_mask_i32gather_epi32(_mm256_setzero_si256(), bits, at, valid, 4);
+      const __m256i up =
+          _mm256_sub_epi32(_mm256_set1_epi32(31), _mm256_and_si256(c, _mm256_set1_epi32(31)));
+      const __m256i on_top = _mm256_sllv_epi32(found, up);
+      return static_cast<unsigned>(_mm256_movemask_ps(_mm256_castsi256_ps(on_top)));
+    }
+    SRVDB_INLINE std::uint64_t sixteen(__m256i codes16) const noexcept {
+      return eight(_mm256_castsi256_si128(codes16)) | eight(_mm256_extracti128_si256(codes16, 1))
+                                                          << 8;
+    }
+    template <unsigned kBits>
+    SRVDB_INLINE std::uint64_t word(const std::uint8_t* codes) const noexcept {
+      std::uint64_t word = 0;
+      for (unsigned i = 0; i < 64; i += 32) {
+        __m256i low, high;
+        if constexpr (kBits == 16) {
+          low = bytes<8>(codes + 2 * i);
+          high = bytes<8>(codes + 2 * i + 32);
+        } else {
+          const __m256i all = bytes<kBits>(codes + i * kBits / 8);
+          low = _mm256_cvtepu8_epi16(_mm256_castsi256_si128(all));
+          high = _mm256_cvtepu8_epi16(_mm256_extracti128_si256(all, 1));
+        }
+        word |= (sixteen(low) | sixteen(high) << 16) << i;
+      }
+      return word;
+    }
+  };
+
+  SRVDB_INLINE static std::size_t ones(std::uint64_t word) noexcept {
+    return static_cast<std::size_t>(__builtin_popcountll(word));
+  }
+};
+
 struct Avx2 {
   using Arch = xsimd::fma3<xsimd::avx2>;
   static constexpr std::size_t kTileVectors = 2;
@@ -79,6 +168,8 @@ struct Avx2 {
 };
 
 }  // namespace
+
+constinit const BitKernels kAvx2Bits = make_bit_kernels<Avx2Bits>();
 
 constinit const Kernels kAvx2Kernels = make_kernels<Avx2>("avx2");
 

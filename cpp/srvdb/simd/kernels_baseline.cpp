@@ -1,4 +1,5 @@
 // Kernels that every processor of the architecture runs: SSE2 on x86-64, plain code elsewhere.
+#include "srvdb/simd/impl_bits.h"
 #include "srvdb/simd/kernels.h"
 
 #if defined(__SSE2__) && !defined(SRVDB_PLAIN_BASELINE)
@@ -8,6 +9,8 @@
 #endif
 
 namespace srvdb::simd {
+
+constinit const BitKernels kBaselineBits = make_bit_kernels<PlainBits>();
 
 constinit const Kernels kBaselineKernels = make_kernels<Baseline>("baseline");
 

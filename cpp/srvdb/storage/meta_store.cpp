@@ -453,6 +453,7 @@ void MetaStore::copy_to(const ReadTxn& txn, const std::string& path) {
 
 void MetaStore::check_pages(const ReadTxn& txn) {
   impl_->file->checksums().forget_checked();
+  impl_->checked_blocks.forget();
   LmdbNowhere nowhere;
   const int result =
       mdb_env_copyfd3(impl_->env, nowhere.number(), MDB_CP_COMPACT, txn.handle_->txn);

@@ -7,7 +7,7 @@
 // soft-deleted rows, columns of metadata, the change log, and the state record that says up to
 // where the log is applied and how many rows are published: one transaction moves all of it at
 // once. Every value carries a CRC-32C over its tree, key and value; a wrong one is
-// Error(kCorruption).
+// Error(kCorruption). Of a block of a column it is worked out when a commit's is first read.
 //
 // Threads: update() from one thread at a time; readers from any thread. The map grows only while no
 // read transaction is open in the process: a growing writer waits for open ones and holds back new

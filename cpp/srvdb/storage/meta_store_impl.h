@@ -9,6 +9,7 @@
 #include <condition_variable>
 #include <mutex>
 
+#include "srvdb/storage/checked_blocks.h"
 #include "srvdb/storage/lmdb_file.h"
 #include "srvdb/storage/meta_store.h"
 
@@ -81,6 +82,7 @@ struct MetaStore::Impl {
 
   const std::string path;
   std::unique_ptr<LmdbFile> file;
+  CheckedBlocks checked_blocks;  // of read transactions
   MDB_env* env = nullptr;
   MDB_dbi ids = 0, meta = 0, dead = 0, soft = 0, ttl = 0, due = 0, log = 0, state = 0, columns = 0,
           fields = 0;

@@ -177,7 +177,18 @@ void MetaStore::ReadTxn::for_each_metadata(
 }
 
 std::optional<ByteSpan> MetaStore::ReadTxn::column(ColumnKey key) const {
-  return handle_->store->column(handle_->txn, key);
+  MetaStore::Impl& store = *handle_->store;
+  const std::uint64_t transaction = mdb_txn_id(handle_->txn);
+  if (store.checked_blocks.has(key, transaction)) {
+    ColumnKeyBytes bytes(key);
+    const auto value = store.get(handle_->txn, store.columns, bytes.val());
+    if (!value || value->mv_size < kCrcBytes) throw_bad_value("columns", store.path);
+    return ByteSpan(static_cast<const std::uint8_t*>(value->mv_data), value->mv_size)
+        .subspan(kCrcBytes);
+  }
+  const auto block = store.column(handle_->txn, key);
+  if (block) store.checked_blocks.note(key, transaction);
+  return block;
 }
 
 void MetaStore::ReadTxn::for_each_column(

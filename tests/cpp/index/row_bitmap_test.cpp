@@ -38,8 +38,10 @@ TEST(RowBitmap, CopiesWordsAlsoBeyondItsChunks) {
   for (const std::size_t n : {std::size_t{0}, std::size_t{1}, std::size_t{1024}, std::size_t{1025},
                               std::size_t{2200}, std::size_t{9000}}) {
     std::vector<std::uint64_t> words(n, ~std::uint64_t{0});
-    bitmap.copy_words(words);
-    for (std::size_t i = 0; i < n; ++i) ASSERT_EQ(words[i], bitmap.word(i)) << i;
+    for (const std::size_t first : {std::size_t{0}, std::size_t{256}, std::size_t{1000}}) {
+      bitmap.copy_words(first, words);
+      for (std::size_t i = 0; i < n; ++i) ASSERT_EQ(words[i], bitmap.word(first + i)) << i;
+    }
   }
 }
 
