@@ -1,6 +1,7 @@
 #include "srvdb/distance/metric.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <string>
@@ -57,6 +58,28 @@ double ExactScorer::score(const float* row) const noexcept {
   }
   double norm2 = 0;
   const double dot = kernels_->dot_norm_f64(query_, row, dim_, &norm2);
+  return cosine(dot, norm2);
+}
+
+void ExactScorer::score_rows(const float* const* rows, const float* const* ahead,
+                             double* scores) const noexcept {
+  switch (metric_) {
+    case Metric::kIp:
+      kernels_->dot_f64_rows(query_, rows, ahead, dim_, scores);
+      return;
+    case Metric::kL2:
+      kernels_->l2sq_f64_rows(query_, rows, ahead, dim_, scores);
+      for (std::size_t i = 0; i < simd::kScoredAtOnce; ++i) scores[i] = 0.0 - scores[i];
+      return;
+    case Metric::kCosine:
+      break;
+  }
+  std::array<double, simd::kScoredAtOnce> norms2{};
+  kernels_->dot_norm_f64_rows(query_, rows, ahead, dim_, scores, norms2.data());
+  for (std::size_t i = 0; i < norms2.size(); ++i) scores[i] = cosine(scores[i], norms2[i]);
+}
+
+double ExactScorer::cosine(double dot, double norm2) const noexcept {
   if (query_norm_ == 0 || norm2 == 0) return 0;
   return std::clamp(dot / (query_norm_ * std::sqrt(norm2)), -1.0, 1.0);
 }

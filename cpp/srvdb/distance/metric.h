@@ -36,11 +36,16 @@ class ExactScorer {
               const simd::Kernels& kernels = simd::kernels());
 
   double score(const float* row) const noexcept;
+  // The scores of simd::kScoredAtOnce rows, the same bits; asks for those at `ahead` on the way.
+  void score_rows(const float* const* rows, const float* const* ahead,
+                  double* scores) const noexcept;
   Metric metric() const noexcept { return metric_; }
   // |query|, in double precision.
   double query_norm() const noexcept { return query_norm_; }
 
  private:
+  double cosine(double dot, double norm2) const noexcept;
+
   Metric metric_;
   const float* query_;
   std::size_t dim_;

@@ -263,9 +263,8 @@ class FilteredWalk {
   }
   // Asks for the codes of the rows seen as the first-th and later.
   void ask(std::size_t first) const noexcept {
-    const std::size_t ahead = std::min(codes_.stride, simd::kNearAsked);
     for (std::size_t i = first; i < count_; ++i) {
-      prefetch_lines(codes_.base + std::size_t{rows_[i]} * codes_.stride, ahead);
+      prefetch_lines(codes_.base + std::size_t{rows_[i]} * codes_.stride, codes_.stride);
     }
   }
   // Offers the rows that were seen as the first-th to the last-th to the pool.
@@ -276,7 +275,7 @@ class FilteredWalk {
       for (std::size_t i = 0; i < n; ++i) codes_.verify(ids[i]);
     }
     if (n == 0) return;
-    pool_.insert(fresh_.data(), query_.near(codes_.base, ids, n, pool_.limit(), fresh_.data()));
+    pool_.insert(fresh_.data(), query_.near(codes_.base, ids, n, 0, pool_.limit(), fresh_.data()));
   }
 
   const Graph& graph_;

@@ -32,9 +32,8 @@ std::vector<ScoredRow> rerank(const RowsView& rows, const CodesView& codes,
                               const CodeQuery& prepared, const float* query,
                               const std::vector<Neighbor>& found, std::size_t k) {
   constexpr std::size_t kSample = 8;
-  constexpr double kDoubt = 2;              // times the farthest off is taken for possible
-  constexpr std::size_t kAhead = 12;        // rows on their way from memory
-  constexpr std::size_t kAheadBytes = 512;  // of each; the processor fetches the rest by itself
+  constexpr double kDoubt = 2;  // times the farthest off is taken for possible
+  constexpr std::size_t kSide = simd::kScoredAtOnce;
   const std::size_t n = found.size();
   std::vector<ScoredRow> best;
   best.reserve(std::min(k, n) + 1);
@@ -44,23 +43,36 @@ std::vector<ScoredRow> rerank(const RowsView& rows, const CodesView& codes,
     }
     return best;
   }
-  const auto fetch = [&](std::size_t i) {
-    prefetch_lines(rows.row(found[i].row), std::min(rows.dim * sizeof(float), kAheadBytes));
-  };
-  for (std::size_t i = 0; i < std::min(n, kAhead); ++i) fetch(i);
+  for (std::size_t i = 0; i < std::min(n, kSide); ++i) {
+    prefetch_lines(rows.row(found[i].row), rows.dim * sizeof(float));
+  }
   const ExactScorer scorer(prepared.metric(), query, rows.dim);
   const std::size_t least = std::max(k, kSample);
   double margin = 0;
-  for (std::size_t i = 0; i < n; ++i) {
-    const double expected = prepared.approx_score(found[i].key);
-    if (i >= least && expected + kDoubt * margin < best.back().score) break;
-    if (i + kAhead < n && i + kAhead < least + kSample) fetch(i + kAhead);
-    rows.verify(found[i].row);
-    const ScoredRow row{scorer.score(rows.row(found[i].row)), found[i].row};
-    margin = std::max(margin, std::abs(row.score - expected));
-    if (best.size() == k && !better(row, best.back())) continue;
-    best.insert(std::upper_bound(best.begin(), best.end(), row, better), row);
-    if (best.size() > k) best.pop_back();
+  const auto in_doubt = [&](std::size_t i) {
+    if (i < least || i >= n) return i < n;
+    return !(prepared.approx_score(found[i].key) + kDoubt * margin < best.back().score);
+  };
+  for (std::size_t i = 0; in_doubt(i);) {
+    std::size_t last = i + 1;
+    while (last < i + kSide && in_doubt(last)) ++last;
+    std::array<const float*, kSide> at{};
+    std::array<const float*, kSide> ahead{};
+    for (std::size_t r = 0; r < kSide; ++r) {
+      at[r] = rows.row(found[std::min(i + r, last - 1)].row);
+      const bool likely = last + r < std::min(n, least + kSample);
+      ahead[r] = likely ? rows.row(found[last + r].row) : at[r];
+    }
+    for (std::size_t r = i; r < last; ++r) rows.verify(found[r].row);
+    std::array<double, kSide> scores{};
+    scorer.score_rows(at.data(), ahead.data(), scores.data());
+    for (std::size_t r = 0; i < last; ++r, ++i) {
+      const ScoredRow row{scores[r], found[i].row};
+      margin = std::max(margin, std::abs(row.score - prepared.approx_score(found[i].key)));
+      if (best.size() == k && !better(row, best.back())) continue;
+      best.insert(std::upper_bound(best.begin(), best.end(), row, better), row);
+      if (best.size() > k) best.pop_back();
+    }
   }
   return best;
 }

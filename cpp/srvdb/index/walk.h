@@ -28,7 +28,6 @@ class Walk {
         query_(query),
         limit_(limit),
         linked_(graph.mapped() ? graph.linked() : kMaxGraphRows),
-        node_bytes_(graph.params().node_bytes()),
         visited_(scratch.visited),
         fresh_(scratch.fresh),
         pool_(scratch, options.ef),
@@ -48,8 +47,13 @@ class Walk {
     const std::size_t first = visited_.size();
     visited_.insert(static_cast<std::uint32_t>(n), limit_, limit_,
                     [&](std::uint32_t i) { return entry_row(limit_, n, i); });
-    measured_ = visited_.size();
-    measure(first, measured_);
+    const std::size_t last = visited_.size();
+    ask(first, std::min(first + kEntriesAhead, last));
+    for (measured_ = first; measured_ < last;) {
+      const std::size_t end = std::min(measured_ + kEntriesAhead, last);
+      measure(measured_, end, std::min(kEntriesAhead, last - end));
+      measured_ = end;
+    }
     prefetch_next();
   }
 
@@ -70,7 +74,7 @@ class Walk {
     }
     prefetch_next();
     const std::size_t last = expanded_ > kStrict ? asked : visited_.size();
-    measure(measured_, last);
+    measure(measured_, last, visited_.size() - last);
     measured_ = last;
     prefetch_next();
     return visited_.size() <= budget_ || finish(WalkEnd::kOverBudget);
@@ -88,14 +92,14 @@ class Walk {
  private:
   // Rows expanded in strict order.
   static constexpr std::size_t kStrict = 5;
+  static constexpr std::size_t kEntriesAhead = 16;  // entry rows on their way from memory
 
   bool finish(WalkEnd end) noexcept {
     end_ = end;
     return false;
   }
 
-  // Takes note of the neighbours of a row that have not been seen, and asks for their codes. False
-  // when the node is damaged.
+  // Takes note of the neighbours of a row that have not been seen. False when the node is damaged.
   bool gather(Row row) {
     const std::uint32_t* const node = graph_.node(row);
     if (!graph_.sound(row, node)) return false;
@@ -106,43 +110,34 @@ class Walk {
                          [node](std::uint32_t i) { return Graph::load_word(node + 2 + i); })) {
       return false;
     }
-    ask(first);
+    // Later on, measure() asks for them while it looks at the rows before.
+    if (expanded_ < kStrict || measured_ == first) ask(first, visited_.size());
     return true;
   }
 
-  // Asks for the codes of the rows seen as the first-th and later.
-  void ask(std::size_t first) const noexcept {
-    const std::uint8_t* const base = codes_.base;
-    const std::size_t stride = codes_.stride;
-    const Row* const rows = visited_.rows();
-    const std::size_t last = visited_.size();
-    if (stride == 128) {
-      for (std::size_t i = first; i < last; ++i) {
-        __builtin_prefetch(base + std::size_t{rows[i]} * 128);
-        __builtin_prefetch(base + std::size_t{rows[i]} * 128 + 64);
-      }
-      return;
-    }
-    const std::size_t ahead = std::min(stride, simd::kNearAsked);
+  // Asks for the codes of the rows that were seen as the first-th to the last-th.
+  void ask(std::size_t first, std::size_t last) const noexcept {
     for (std::size_t i = first; i < last; ++i) {
-      prefetch_lines(base + std::size_t{rows[i]} * stride, ahead);
+      prefetch_lines(codes_.base + std::size_t{visited_.rows()[i]} * codes_.stride, codes_.stride);
     }
   }
 
   void prefetch_next() noexcept {
     Row next = 0;
-    if (pool_.peek(next)) prefetch_lines(graph_.node(next), node_bytes_);
+    if (pool_.peek(next)) graph_.prefetch(next);
   }
 
-  // Offers the rows that were seen as the first-th to the last-th to the pool.
-  void measure(std::size_t first, std::size_t last) {
+  // Offers the rows that were seen as the first-th to the last-th to the pool; asks for the codes
+  // of so many rows after them.
+  void measure(std::size_t first, std::size_t last, std::size_t ahead) {
     const Row* const ids = visited_.rows() + first;
     const std::size_t n = last - first;
     if (codes_.verifier != nullptr) {
       for (std::size_t i = 0; i < n; ++i) codes_.verify(ids[i]);
     }
     if (n == 0) return;
-    pool_.insert(fresh_.data(), query_.near(codes_.base, ids, n, pool_.limit(), fresh_.data()));
+    pool_.insert(fresh_.data(),
+                 query_.near(codes_.base, ids, n, ahead, pool_.limit(), fresh_.data()));
   }
 
   const Graph& graph_;
@@ -150,7 +145,6 @@ class Walk {
   const CodeDistance& query_;
   const Row limit_;
   const Row linked_;
-  const std::size_t node_bytes_;
   VisitedSet& visited_;
   std::vector<std::uint64_t>& fresh_;
   CandidatePool pool_;

@@ -46,18 +46,19 @@ struct CodeLoops {
       const std::size_t next = i + rows_ahead;
       const std::size_t last = min_size(next + kAtOnce, n);
       for (std::size_t j = next; j < last; ++j) fetch(base, stride, ids[j]);
-      four(q, base + ids[i] * stride, base + ids[i + 1] * stride, base + ids[i + 2] * stride,
-           base + ids[i + 3] * stride, stride, out + i);
+      const std::uint8_t* const code[] = {base + ids[i] * stride, base + ids[i + 1] * stride,
+                                          base + ids[i + 2] * stride, base + ids[i + 3] * stride};
+      four<false>(q, code, code, stride, out + i);
     }
     for (; i < n; ++i) out[i] = one(query, base + ids[i] * stride, stride);
   }
 
   static std::size_t near(const void* query, const std::uint8_t* base, std::size_t stride,
-                          const std::uint32_t* ids, std::size_t n, std::int32_t limit,
-                          std::uint64_t* out) noexcept {
+                          const std::uint32_t* ids, std::size_t n, std::size_t ahead,
+                          std::int32_t limit, std::uint64_t* out) noexcept {
     const auto* q = static_cast<const Element*>(query);
-    if (stride == 128) return near_loop<128>(q, base, 128, ids, n, limit, out);
-    return near_loop<0>(q, base, stride, ids, n, limit, out);
+    if (stride == 128) return near_loop<128>(q, base, 128, ids, n, ahead, limit, out);
+    return near_loop<0>(q, base, stride, ids, n, ahead, limit, out);
   }
 
   static void rows(const void* query, const std::uint8_t* base, std::size_t stride, std::size_t n,
@@ -65,9 +66,10 @@ struct CodeLoops {
     const auto* q = static_cast<const Element*>(query);
     std::size_t i = 0;
     for (; i + kAtOnce <= n; i += kAtOnce) {
-      const std::uint8_t* code = base + i * stride;
-      for (std::size_t b = 0; b < kAtOnce * stride; b += 64) prefetch(code, kScanAheadBytes + b);
-      four(q, code, code + stride, code + 2 * stride, code + 3 * stride, stride, out + i);
+      const std::uint8_t* at = base + i * stride;
+      for (std::size_t b = 0; b < kAtOnce * stride; b += 64) prefetch(at, kScanAheadBytes + b);
+      const std::uint8_t* const code[] = {at, at + stride, at + 2 * stride, at + 3 * stride};
+      four<false>(q, code, code, stride, out + i);
     }
     for (; i < n; ++i) out[i] = one(query, base + i * stride, stride);
   }
@@ -83,43 +85,51 @@ struct CodeLoops {
   template <std::size_t kStride>
   SRVDB_INLINE static std::size_t near_loop(const Element* q, const std::uint8_t* base,
                                             std::size_t given_stride, const std::uint32_t* ids,
-                                            std::size_t n, std::int32_t limit,
+                                            std::size_t n, std::size_t ahead, std::int32_t limit,
                                             std::uint64_t* out) noexcept {
     constexpr std::size_t kGroup = 16;
     const std::size_t stride = kStride != 0 ? kStride : given_stride;
-    const bool longer = stride > kNearAsked;
-    const std::size_t rows_ahead = longer ? (kAheadBytes + stride - 1) / stride : 0;
-    std::size_t asked = 0;
+    const std::size_t steps = (n + kAtOnce - 1) / kAtOnce;
+    const std::size_t pace =
+        steps != 0 ? (ahead + steps - 1) / steps : 0;  // rows to ask for a step
+    const std::size_t end = n + ahead;
+    std::size_t asked = n;
     std::size_t count = 0;
     alignas(64) std::int32_t keys[kGroup];
     for (std::size_t first = 0; first < n; first += kGroup) {
       const std::size_t group = min_size(n - first, kGroup);
       for (std::size_t i = 0; i < group; i += kAtOnce) {
-        for (; longer && asked < min_size(first + i + kAtOnce + rows_ahead, n); ++asked) {
-          const std::uint8_t* code = base + ids[asked] * stride;
-          for (std::size_t b = kNearAsked; b < stride; b += 64) prefetch(code, b);
+        for (std::size_t more = kAtOnce; more < pace && asked < end; ++more, ++asked) {
+          fetch(base, stride, ids[asked]);
         }
         // The last row stands in for what is missing.
         const std::uint8_t* code[kAtOnce];
+        const std::uint8_t* next[kAtOnce];
         for (std::size_t r = 0; r < kAtOnce; ++r) {
           code[r] = base + ids[min_size(first + i + r, n - 1)] * stride;
+          next[r] = asked < end ? base + ids[asked++] * stride : code[r];
         }
-        four(q, code[0], code[1], code[2], code[3], stride, keys + i);
+        four<true>(q, code, next, stride, keys + i);
       }
       count += Select::select(keys, ids + first, group, limit, out + count);
     }
     return count;
   }
 
-  SRVDB_INLINE static void four(const Element* q, const std::uint8_t* c0, const std::uint8_t* c1,
-                                const std::uint8_t* c2, const std::uint8_t* c3, std::size_t stride,
+  // The keys of four rows; asks for the rows at `next`, a line for each that it reads (kFetch).
+  template <bool kFetch>
+  SRVDB_INLINE static void four(const Element* q, const std::uint8_t* const (&code)[kAtOnce],
+                                const std::uint8_t* const (&next)[kAtOnce], std::size_t stride,
                                 std::int32_t* out) noexcept {
     typename Step::Sum s0{}, s1{}, s2{}, s3{};
     for (std::size_t i = 0; i < stride; i += 64) {
-      Step::step(s0, q + i, c0 + i);
-      Step::step(s1, q + i, c1 + i);
-      Step::step(s2, q + i, c2 + i);
-      Step::step(s3, q + i, c3 + i);
+      if constexpr (kFetch) {
+        for (std::size_t r = 0; r < kAtOnce; ++r) prefetch(next[r], i);
+      }
+      Step::step(s0, q + i, code[0] + i);
+      Step::step(s1, q + i, code[1] + i);
+      Step::step(s2, q + i, code[2] + i);
+      Step::step(s3, q + i, code[3] + i);
     }
     if constexpr (requires { Step::keys(s0, s1, s2, s3, out); }) {
       Step::keys(s0, s1, s2, s3, out);

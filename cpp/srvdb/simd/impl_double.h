@@ -20,6 +20,8 @@ struct DoubleKernels {
   static constexpr std::size_t kLanes = 8;
   static constexpr std::size_t kParts = kLanes / D::size;
   static_assert(kParts * D::size == kLanes);
+  // Rows whose sums fit into the registers side by side.
+  static constexpr std::size_t kSide = kParts >= kScoredAtOnce ? 1 : kScoredAtOnce / kParts;
 
   // Eight running sums.
   struct Lanes {
@@ -66,6 +68,44 @@ struct DoubleKernels {
     return sum.sum();
   }
 
+  static void dot_rows(const float* a, const float* const* b, const float* const* ahead,
+                       std::size_t dim, double* out) noexcept {
+    for (std::size_t r = 0; r < kScoredAtOnce; r += kSide) {
+      Lanes sum[kSide];
+      each8_rows(a, b + r, ahead + r, dim, [&](std::size_t row, std::size_t p, D x, D y) {
+        sum[row].part[p] = xsimd::fma(x, y, sum[row].part[p]);
+      });
+      for (std::size_t i = 0; i < kSide; ++i) out[r + i] = sum[i].sum();
+    }
+  }
+
+  static void l2sq_rows(const float* a, const float* const* b, const float* const* ahead,
+                        std::size_t dim, double* out) noexcept {
+    for (std::size_t r = 0; r < kScoredAtOnce; r += kSide) {
+      Lanes sum[kSide];
+      each8_rows(a, b + r, ahead + r, dim, [&](std::size_t row, std::size_t p, D x, D y) {
+        sum[row].part[p] = square_diff(sum[row].part[p], x, y);
+      });
+      for (std::size_t i = 0; i < kSide; ++i) out[r + i] = sum[i].sum();
+    }
+  }
+
+  static void dot_norm_rows(const float* a, const float* const* b, const float* const* ahead,
+                            std::size_t dim, double* out, double* b_norm2) noexcept {
+    for (std::size_t r = 0; r < kScoredAtOnce; r += kSide) {
+      Lanes sum[kSide];
+      Lanes norm[kSide];
+      each8_rows(a, b + r, ahead + r, dim, [&](std::size_t row, std::size_t p, D x, D y) {
+        sum[row].part[p] = xsimd::fma(x, y, sum[row].part[p]);
+        norm[row].part[p] = xsimd::fma(y, y, norm[row].part[p]);
+      });
+      for (std::size_t i = 0; i < kSide; ++i) {
+        out[r + i] = sum[i].sum();
+        b_norm2[r + i] = norm[i].sum();
+      }
+    }
+  }
+
   static double norm2(const float* a, std::size_t dim) noexcept {
     Lanes sum;
     each8(a, a, dim, [&](std::size_t p, D x, D) { sum.part[p] = xsimd::fma(x, x, sum.part[p]); });
@@ -101,6 +141,32 @@ struct DoubleKernels {
       y[j] = b[i + j];
     }
     each_part(x, y, body);
+  }
+
+  // f(row, part, x, y) likewise for kSide rows; asks for the rows at `ahead`, a line for each that
+  // is read.
+  template <class Body>
+  SRVDB_INLINE static void each8_rows(const float* a, const float* const* b,
+                                      const float* const* ahead, std::size_t dim,
+                                      Body body) noexcept {
+    constexpr std::size_t kLine = 64 / sizeof(float);
+    const auto row_body = [&](std::size_t row) {
+      return [&body, row](std::size_t p, D x, D y) { body(row, p, x, y); };
+    };
+    std::size_t i = 0;
+    for (; i + kLine <= dim; i += kLine) {
+#pragma GCC unroll 4
+      for (std::size_t r = 0; r < kSide; ++r) {
+        auto of_row = row_body(r);
+        prefetch(ahead[r], i * sizeof(float));
+        each_part(a + i, b[r] + i, of_row);
+        each_part(a + i + kLanes, b[r] + i + kLanes, of_row);
+      }
+    }
+    for (std::size_t r = 0; r < kSide; ++r) {
+      prefetch(ahead[r], i * sizeof(float));
+      each8(a + i, b[r] + i, dim - i, row_body(r));
+    }
   }
 
   template <class Body>

@@ -39,17 +39,19 @@ struct CodeKernels {
   void (*many)(const void* query, const std::uint8_t* base, std::size_t stride,
                const std::uint32_t* ids, std::size_t n, std::int32_t* out) noexcept;
   // The rows of ids[0..n) whose key is at most `limit`, as pool words (below), in the order of ids;
-  // returns their number. Made for a graph walk, which has asked for the first kNearAsked bytes of
-  // each row already; `out` has room for n + 16 words.
+  // returns their number; `out` has room for n + 16 words. Made for a graph walk, which has asked
+  // for these rows from memory before. Asks for the next rows on the way, those of
+  // ids[n..n + ahead), a line for each line it measures: asked for all at once they would keep the
+  // processor waiting for room for its requests.
   std::size_t (*near)(const void* query, const std::uint8_t* base, std::size_t stride,
-                      const std::uint32_t* ids, std::size_t n, std::int32_t limit,
-                      std::uint64_t* out) noexcept;
+                      const std::uint32_t* ids, std::size_t n, std::size_t ahead,
+                      std::int32_t limit, std::uint64_t* out) noexcept;
   // out[i] is the key of row i of n consecutive rows: made for scans.
   void (*rows)(const void* query, const std::uint8_t* base, std::size_t stride, std::size_t n,
                std::int32_t* out) noexcept;
 };
 
-inline constexpr std::size_t kNearAsked = 256;
+inline constexpr std::size_t kScoredAtOnce = 4;  // rows of dot_f64_rows and its like
 
 // A candidate of a graph walk in one word, so that candidates order by key, then row: the key with
 // its sign bit turned over in the upper half, the row (below 2^31 - 1) in the next 31 bits, in the
@@ -130,6 +132,14 @@ struct Kernels {
   double (*l2sq_f64)(const float* a, const float* b, std::size_t dim) noexcept;
   // Returns <a, b> and stores <b, b>.
   double (*dot_norm_f64)(const float* a, const float* b, std::size_t dim, double* b_norm2) noexcept;
+  // The same for kScoredAtOnce rows b[0], b[1], ... side by side, which is quicker; b[r] may
+  // repeat. Asks for the rows at ahead[r] from memory on the way (hints: any address will do).
+  void (*dot_f64_rows)(const float* a, const float* const* b, const float* const* ahead,
+                       std::size_t dim, double* out) noexcept;
+  void (*l2sq_f64_rows)(const float* a, const float* const* b, const float* const* ahead,
+                        std::size_t dim, double* out) noexcept;
+  void (*dot_norm_f64_rows)(const float* a, const float* const* b, const float* const* ahead,
+                            std::size_t dim, double* out, double* b_norm2) noexcept;
   // Sum of squares. May be given any bits: the result is finite exactly when every component is.
   double (*norm2_f64)(const float* a, std::size_t dim) noexcept;
 

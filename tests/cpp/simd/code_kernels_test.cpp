@@ -67,7 +67,8 @@ void expect_keys(const CodeKernels& kernels, const void* query, const Codes& dat
   }
 }
 
-// `near` against the keys of `many`, for limits that let all, some and none through.
+// `near` against the keys of `many`, for limits that let all, some and none through, with the rows
+// that are left asked for on the way.
 void expect_near(const CodeKernels& kernels, const void* query, const Codes& data,
                  std::size_t rows) {
   constexpr std::uint64_t kUntouched = 0x1234567812345678;
@@ -83,8 +84,8 @@ void expect_near(const CodeKernels& kernels, const void* query, const Codes& dat
         if (keys[i] <= limit) expected.push_back(std::uint64_t{upper} << 32 | ids[i] * 2);
       }
       std::vector<std::uint64_t> out(n + 17, kUntouched);
-      const std::size_t found =
-          kernels.near(query, data.codes.data(), data.stride, ids.data(), n, limit, out.data());
+      const std::size_t found = kernels.near(query, data.codes.data(), data.stride, ids.data(), n,
+                                             rows - n, limit, out.data());
       EXPECT_EQ(out.back(), kUntouched);
       out.resize(found);
       EXPECT_EQ(out, expected) << n << " rows, limit " << limit;

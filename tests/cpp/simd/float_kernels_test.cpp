@@ -1,6 +1,7 @@
 // float32 and double-precision kernels of every instruction set against long double.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <bit>
 #include <limits>
 
@@ -13,6 +14,7 @@ namespace srvdb::testing {
 namespace {
 
 using simd::Kernels;
+using simd::kScoredAtOnce;
 using simd::supported_kernels;
 
 template <class Body>
@@ -126,6 +128,27 @@ TEST(DoubleKernels, AreAccurateAndHaveTheSameBitsEverywhere) {
     EXPECT_NEAR(fused / scale, reference_dot(a.data(), b.data(), dim) / scale, 1e-13);
     const double exact = reference_l2(a.data(), b.data(), dim);
     EXPECT_NEAR(l2, exact, 1e-13 * exact);
+  });
+}
+
+TEST(DoubleKernels, GiveTheSameBitsForRowsSideBySide) {
+  for_every_case([](const Kernels& k, std::size_t dim, Values kind) {
+    const auto a = make_values(kind, dim, 5);
+    std::vector<std::vector<float>> rows;
+    for (unsigned r = 0; r < kScoredAtOnce; ++r) rows.push_back(make_values(kind, dim, 6 + r));
+    std::array<const float*, kScoredAtOnce> at{};
+    for (std::size_t r = 0; r < kScoredAtOnce; ++r) at[r] = rows[r].data();
+    std::array<double, kScoredAtOnce> dots{}, l2{}, fused{}, norms{};
+    k.dot_f64_rows(a.data(), at.data(), at.data(), dim, dots.data());
+    k.l2sq_f64_rows(a.data(), at.data(), at.data(), dim, l2.data());
+    k.dot_norm_f64_rows(a.data(), at.data(), at.data(), dim, fused.data(), norms.data());
+    const auto bits = [](double x) { return std::bit_cast<std::uint64_t>(x); };
+    for (std::size_t r = 0; r < kScoredAtOnce; ++r) {
+      EXPECT_EQ(bits(dots[r]), bits(k.dot_f64(a.data(), at[r], dim)));
+      EXPECT_EQ(bits(fused[r]), bits(dots[r]));
+      EXPECT_EQ(bits(norms[r]), bits(k.norm2_f64(at[r], dim)));
+      EXPECT_EQ(bits(l2[r]), bits(k.l2sq_f64(a.data(), at[r], dim)));
+    }
   });
 }
 
