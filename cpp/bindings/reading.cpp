@@ -26,15 +26,16 @@ py::tuple to_tuple(const Record& record, bool with_metadata, bool with_embedding
   return py::make_tuple(py::str(record.id), metadata, embedding, record.expires_at, record.deleted);
 }
 
-py::list records(const Handle& self, const py::object& ids, bool with_embedding,
+py::list records(const Handle& self, const py::object& ids, bool with_metadata, bool with_embedding,
                  bool include_deleted, std::string_view where) {
   const IdList list(ids, 0, py::len(ids), 0);
-  const auto found = call_core(
-      [&] { return self.core().records(list.views(), with_embedding, include_deleted, where); });
+  const auto found = call_core([&] {
+    return self.core().records(list.views(), with_embedding, include_deleted, where, with_metadata);
+  });
   py::list answer;
   for (const std::optional<Record>& record : found) {
     if (record) {
-      answer.append(to_tuple(*record, true, with_embedding));
+      answer.append(to_tuple(*record, with_metadata, with_embedding));
     } else {
       answer.append(py::none());
     }
@@ -155,7 +156,7 @@ py::dict stats(const Handle& self) {
 
 void register_reading(HandleClass& database) {
   database
-      .def("records", &records, py::arg("ids"), py::arg("with_embedding"),
+      .def("records", &records, py::arg("ids"), py::arg("with_metadata"), py::arg("with_embedding"),
            py::arg("include_deleted") = false, py::arg("where") = "")
       .def("scroll", &scroll, py::arg("after"), py::arg("limit"), py::arg("with_metadata"),
            py::arg("with_embedding"), py::arg("where") = "", py::arg("include_deleted") = false)

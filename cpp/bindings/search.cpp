@@ -39,38 +39,58 @@ py::list search(const Handle& self, const Vector& query, std::size_t k, std::uin
   return make_hits(result, self.shared(), self.metric(), details, include);
 }
 
-// (hits, the JSON text of each one's group)
-py::tuple search_groups(const Handle& self, const Vector& query, std::size_t k, std::uint32_t ef,
-                        bool exact, bool metadata, bool embedding, bool include_deleted,
-                        double recall, std::string_view where, std::string_view group_by,
-                        std::size_t group_size) {
+struct BatchAnswer {
+  std::vector<SearchResult> results;
+  std::vector<std::vector<HitDetails>> details;
+};
+
+// Without the GIL.
+BatchAnswer with_details(const Handle& self, std::vector<SearchResult> results, Include include,
+                         Interrupt* interrupt) {
+  BatchAnswer out{std::move(results), {}};
+  out.details.reserve(out.results.size());
+  for (const SearchResult& result : out.results) {
+    if (include.any()) check(interrupt);
+    out.details.push_back(read_details(self.core(), result, include));
+  }
+  return out;
+}
+
+// For each query (hits, the JSON text of each one's group).
+py::list search_groups(const Handle& self, const Matrix& queries, std::size_t k, std::uint32_t ef,
+                       bool exact, bool metadata, bool embedding, std::size_t threads,
+                       StopFlag* stop, bool include_deleted, double recall, std::string_view where,
+                       const std::vector<std::string_view>& wheres, std::string_view group_by,
+                       std::size_t group_size, const std::vector<std::vector<std::string>>& among) {
   const SearchOptions options{.k = k,
                               .ef = ef,
                               .recall = recall,
                               .exact = exact,
                               .include_deleted = include_deleted,
-                              .threads = 1,
+                              .threads = threads,
                               .where = where,
                               .group_by = group_by,
                               .group_size = group_size};
   const Include include{metadata, embedding};
-  const float* data = query.data();
-  const auto dim = static_cast<std::size_t>(query.size());
-  std::vector<HitDetails> details;
-  CallInterrupt interrupt;
-  const SearchResult result = interrupt.call([&] {
-    SearchResult found = self.core().search_groups(data, dim, options, interrupt.get());
-    details = read_details(self.core(), found, include);
-    return found;
+  const float* data = queries.data();
+  const auto n = static_cast<std::size_t>(queries.shape(0));
+  const auto dim = static_cast<std::size_t>(queries.shape(1));
+  CallInterrupt signals;
+  Interrupt* interrupt = stop != nullptr ? &stop->interrupt : signals.get();
+  const BatchAnswer answer = signals.call([&] {
+    return with_details(self,
+                        self.core().search_groups(data, n, dim, options, interrupt, wheres, among),
+                        include, interrupt);
   });
-  return py::make_tuple(make_hits(result, self.shared(), self.metric(), details, include),
-                        result.groups);
+  py::list lists(answer.results.size());
+  for (std::size_t i = 0; i < answer.results.size(); ++i) {
+    const SearchResult& result = answer.results[i];
+    py::tuple pair = py::make_tuple(
+        make_hits(result, self.shared(), self.metric(), answer.details[i], include), result.groups);
+    PyList_SET_ITEM(lists.ptr(), static_cast<Py_ssize_t>(i), pair.release().ptr());
+  }
+  return lists;
 }
-
-struct BatchAnswer {
-  std::vector<SearchResult> results;
-  std::vector<std::vector<HitDetails>> details;
-};
 
 py::list search_batch(const Handle& self, const Matrix& queries, std::size_t k, std::uint32_t ef,
                       bool exact, bool metadata, bool embedding, std::size_t threads,
@@ -90,14 +110,8 @@ py::list search_batch(const Handle& self, const Matrix& queries, std::size_t k, 
   CallInterrupt signals;
   Interrupt* interrupt = stop != nullptr ? &stop->interrupt : signals.get();
   const BatchAnswer answer = signals.call([&] {
-    BatchAnswer found;
-    found.results = self.core().search_batch(data, n, dim, options, interrupt, wheres);
-    found.details.reserve(found.results.size());
-    for (const SearchResult& result : found.results) {
-      if (include.any()) check(interrupt);
-      found.details.push_back(read_details(self.core(), result, include));
-    }
-    return found;
+    return with_details(self, self.core().search_batch(data, n, dim, options, interrupt, wheres),
+                        include, interrupt);
   });
   py::list lists(answer.results.size());
   for (std::size_t i = 0; i < answer.results.size(); ++i) {
@@ -115,10 +129,11 @@ void register_search(HandleClass& database) {
       .def("search", &search, py::arg("query").noconvert(), py::arg("k"), py::arg("ef"),
            py::arg("exact"), py::arg("metadata"), py::arg("embedding"),
            py::arg("include_deleted") = false, py::arg("recall") = 0.0, py::arg("where") = "")
-      .def("search_groups", &search_groups, py::arg("query").noconvert(), py::arg("k"),
+      .def("search_groups", &search_groups, py::arg("queries").noconvert(), py::arg("k"),
            py::arg("ef"), py::arg("exact"), py::arg("metadata"), py::arg("embedding"),
-           py::arg("include_deleted"), py::arg("recall"), py::arg("where"), py::arg("group_by"),
-           py::arg("group_size"))
+           py::arg("threads"), py::arg("stop"), py::arg("include_deleted"), py::arg("recall"),
+           py::arg("where"), py::arg("wheres"), py::arg("group_by"), py::arg("group_size"),
+           py::arg("among"))
       .def("search_batch", &search_batch, py::arg("queries").noconvert(), py::arg("k"),
            py::arg("ef"), py::arg("exact"), py::arg("metadata"), py::arg("embedding"),
            py::arg("threads"), py::arg("stop") = nullptr, py::arg("include_deleted") = false,

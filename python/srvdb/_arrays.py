@@ -23,6 +23,8 @@ _ndarray = np.ndarray
 
 #: Where a longer number of neighbours is cut; no database has as many rows.
 MAX_K = 2**32 - 1
+MAX_EF = 1_000_000
+MAX_THREADS = 4096
 
 
 def as_matrix(vectors: object, name: str, first: int = 0) -> Floats:

@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, SupportsFloat, TypeAlias, final
 
 import numpy as np
@@ -145,18 +145,22 @@ class Database:
     ) -> list[Hit]: ...
     def search_groups(
         self,
-        query: _Floats,
+        queries: _Floats,
         k: int,
         ef: int,
         exact: bool,
         metadata: bool,
         embedding: bool,
+        threads: int,
+        stop: StopFlag | None,
         include_deleted: bool,
         recall: float,
         where: str,
+        wheres: list[str],
         group_by: str,
         group_size: int,
-    ) -> tuple[list[Hit], list[str]]: ...
+        among: Sequence[Sequence[str]],
+    ) -> list[tuple[list[Hit], list[str]]]: ...
     def search_batch(
         self,
         queries: _Floats,
@@ -173,7 +177,12 @@ class Database:
         wheres: list[str] = [],
     ) -> list[list[Hit]]: ...
     def records(
-        self, ids: _Ids, with_embedding: bool, include_deleted: bool = False, where: str = ""
+        self,
+        ids: _Ids,
+        with_metadata: bool,
+        with_embedding: bool,
+        include_deleted: bool = False,
+        where: str = "",
     ) -> list[_RecordTuple | None]: ...
     def scroll(
         self,

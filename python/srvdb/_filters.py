@@ -13,7 +13,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from srvdb._arrays import MAX_K, as_count
 from srvdb._native import dump_metadata
 from srvdb.errors import FilterError, InvalidInputError
 
@@ -90,13 +89,6 @@ def _numbered(i: int, where: object) -> str:
         raise FilterError(f"where[{i}]: {error}") from None
 
 
-def both(a: str, b: str) -> str:
-    """Return the filter, as text, that matches what two match."""
-    if not a or not b:
-        return a or b
-    return f'{{"$and": [{a}, {b}]}}'
-
-
 def as_name(value: object, name: str) -> str:
     """Return the name of a field (which JSON allows to be empty), or an id.
 
@@ -114,19 +106,6 @@ def as_name(value: object, name: str) -> str:
             f"{name} is not valid Unicode (a lone surrogate): {value!r:.80}"
         ) from None
     return value
-
-
-def as_group(field: object, size: object) -> tuple[str, int]:
-    """Return ``group_by`` and ``group_size``.
-
-    Raises
-    ------
-    InvalidInputError
-        No field's name, ``$id``, or a size below 1.
-    """
-    if field in ("$id", ""):
-        raise InvalidInputError(f"group_by must be a field of the metadata, got {field!r}")
-    return as_name(field, "group_by"), as_count(size, "group_size", 1, MAX_K, clip=True)
 
 
 def is_filter(verb: str, ids: object, where: object) -> bool:

@@ -75,7 +75,7 @@ class Reading(Verbs):
                 raise InvalidInputError("get_records needs ids or where")
             page = self._core.scroll("", MAX_K, metadata, embedding, text, deleted)
             return [to_record(parts, metadata) for parts in page]
-        found = self._core.records(as_ids(ids), embedding, deleted, text)
+        found = self._core.records(as_ids(ids), metadata, embedding, deleted, text)
         return [None if parts is None else to_record(parts, metadata) for parts in found]
 
     def scroll(

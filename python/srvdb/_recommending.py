@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from srvdb._arrays import FLOAT32, Floats, as_ids
-from srvdb._filters import Where, as_where, both
-from srvdb._native import dump_metadata
-from srvdb._verbs import Verbs
+from srvdb._arrays import FLOAT32, MAX_K, Floats, as_count, as_ids
+from srvdb._filters import Where, as_where
+from srvdb._grouping import Grouping, as_group_query, best_groups, to_hits
 from srvdb.errors import InvalidInputError, NotFoundError
 from srvdb.hits import Hits, Record
 
 _LISTED_IDS = 20  # of those that were not found
 
 
-class Recommending(Verbs):
+class Recommending(Grouping):
     """Searches whose query is made of stored rows."""
 
     @abstractmethod
@@ -85,27 +85,30 @@ class Recommending(Verbs):
         positive, negative = list(as_ids(positive_ids)), list(as_ids(negative_ids))
         if not positive:
             raise InvalidInputError("recommend needs at least one id in positive_ids")
-        named = [*positive, *negative]
+        named = list(dict.fromkeys([*positive, *negative]))
         vectors = _vectors(named, self.get_records(named, include="embedding"))
-        query = _query(vectors[: len(positive)], vectors[len(positive) :], self._metric())
-        text = as_where(where)
-        if text:
-            self.count(text)  # refuses what is wrong with it in the caller's own terms
-        others = dump_metadata({"$id": {"$nin": named}})
-        return self.search(
-            query,
-            k,
-            where=both(text, others),
-            ef=ef,
-            recall=recall,
-            exact=exact,
-            include=include,
-            group_by=group_by,
-            group_size=group_size,
+        query = _query(
+            [vectors[id] for id in positive], [vectors[id] for id in negative], self._metric()
         )
+        text = None if where is None else as_where(where)
+        k = as_count(k, "k", 1, MAX_K, clip=True)
+        # Those that are named may be found, so as many more hits are asked for.
+        others = set(named)
+        wide = min(k + len(others), MAX_K)
+        if group_by is None:
+            hits = self.search(
+                query, wide, where=text, ef=ef, recall=recall, exact=exact, include=include
+            )
+            return Hits([hit for hit in hits if hit[0] not in others][:k])
+        asked = as_group_query(
+            query[None], wide, text, ef, recall, exact, include, False, 1, group_by, group_size
+        )
+        more = replace(asked, size=min(asked.size + len(others), MAX_K))
+        found = [one for one in self._search_groups(more)[0] if one[0][0] not in others]
+        return to_hits(best_groups(found, k, asked.size))
 
 
-def _vectors(ids: list[str], records: list[Record | None]) -> list[Floats]:
+def _vectors(ids: list[str], records: list[Record | None]) -> dict[str, Floats]:
     missing = [id for id, record in zip(ids, records, strict=True) if record is None]
     if missing:
         shown = ", ".join(map(repr, missing[:_LISTED_IDS]))
@@ -115,7 +118,9 @@ def _vectors(ids: list[str], records: list[Record | None]) -> list[Floats]:
         )
         error.ids = tuple(missing)
         raise error
-    return [record.embedding for record in records if record and record.embedding is not None]
+    return {
+        record.id: record.embedding for record in records if record and record.embedding is not None
+    }
 
 
 def _query(positive: list[Floats], negative: list[Floats], metric: str) -> Floats:

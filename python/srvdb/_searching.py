@@ -7,16 +7,22 @@ from typing import Any
 
 import numpy.typing as npt
 
-from srvdb._arrays import MAX_K, Floats, as_count, as_matrix, as_recall, as_vector
-from srvdb._filters import Where, as_group, as_where, as_wheres
+from srvdb._arrays import (
+    MAX_EF,
+    MAX_K,
+    MAX_THREADS,
+    as_count,
+    as_matrix,
+    as_recall,
+    as_vector,
+)
+from srvdb._filters import Where, as_where, as_wheres
+from srvdb._grouping import Grouped, GroupQuery, as_group_query, to_hits
 from srvdb._native import StopFlag
 from srvdb._reading import Reading
 from srvdb._recommending import Recommending
 from srvdb.errors import FilterError
-from srvdb.hits import Hit, Hits, as_include
-
-MAX_EF = 1_000_000
-MAX_THREADS = 4096
+from srvdb.hits import Hits, as_include
 
 
 class Searching(Reading, Recommending):
@@ -64,8 +70,8 @@ class Searching(Reading, Recommending):
         group_by : str, optional
             The best of each group of rows: those with the same value in this metadata field. There
             are k groups at most, those with the best rows, each with its ``group_size`` best rows;
-            all hits come best first. A row is in no group, and not found, when the field is missing
-            or holds an array or an object.
+            all hits come best first. A row is in no group, and not found, when the field is
+            missing, has several values, or holds an array or an object.
         group_size : int, default 1
             Hits of a group at most.
 
@@ -95,6 +101,21 @@ class Searching(Reading, Recommending):
         >>> db.search([0.0, 1.0], group_by="year").ids
         ['b', 'a']
         """
+        if group_by is not None:
+            asked = as_group_query(
+                as_vector(query)[None],
+                k,
+                None if where is None else as_where(where),
+                ef,
+                recall,
+                exact,
+                include,
+                include_deleted,
+                1,
+                group_by,
+                group_size,
+            )
+            return to_hits(self._search_groups(asked)[0])
         metadata, embedding = as_include(include)
         if type(k) is not int or not 0 < k <= MAX_K:
             k = as_count(k, "k", 1, MAX_K, clip=True)
@@ -102,21 +123,6 @@ class Searching(Reading, Recommending):
         share = 0.0 if recall is None else as_recall(recall)
         vector, deleted = as_vector(query), bool(include_deleted)
         text = "" if where is None else as_where(where)
-        if group_by is not None:
-            return Hits(
-                self._core.search_groups(
-                    vector,
-                    k,
-                    width,
-                    bool(exact),
-                    metadata,
-                    embedding,
-                    deleted,
-                    share,
-                    text,
-                    *as_group(group_by, group_size),
-                )[0]
-            )
         return Hits(
             self._core.search(
                 vector, k, width, bool(exact), metadata, embedding, deleted, share, text
@@ -126,33 +132,29 @@ class Searching(Reading, Recommending):
     def _metric(self) -> str:
         return self._core.metric()
 
-    def _search_groups(
-        self,
-        query: Floats,
-        k: int,
-        where: str,
-        ef: int | None,
-        recall: float | None,
-        exact: bool,
-        include: Iterable[str],
-        include_deleted: bool,
-        group_by: str,
-        group_size: int,
-    ) -> list[tuple[Hit, str]]:
-        """Return hits with their groups, to be merged with those of other shards."""
-        hits, groups = self._core.search_groups(
-            query,
-            k,
-            0 if ef is None else as_count(ef, "ef", 1, MAX_EF),
-            bool(exact),
-            *as_include(include),
-            bool(include_deleted),
-            0.0 if recall is None else as_recall(recall),
-            where,
-            group_by,
-            group_size,
-        )
-        return list(zip(hits, groups, strict=True))
+    def _search_groups(self, asked: GroupQuery) -> list[list[Grouped]]:
+        try:
+            lists = self._core.search_groups(
+                asked.queries,
+                asked.k,
+                asked.ef,
+                asked.exact,
+                asked.metadata,
+                asked.embedding,
+                asked.threads,
+                asked.stop,
+                asked.include_deleted,
+                asked.recall,
+                asked.where,
+                asked.wheres,
+                asked.field,
+                asked.size,
+                asked.among,
+            )
+        except FilterError:
+            self._name_refused(asked.wheres)
+            raise
+        return [list(zip(hits, groups, strict=True)) for hits, groups in lists]
 
     def search_batch(
         self,
@@ -165,6 +167,8 @@ class Searching(Reading, Recommending):
         exact: bool = False,
         include: Iterable[str] = (),
         include_deleted: bool = False,
+        group_by: str | None = None,
+        group_size: int = 1,
         threads: int = 1,
     ) -> list[Hits]:
         """Search for many queries at once.
@@ -175,7 +179,7 @@ class Searching(Reading, Recommending):
             The vectors to compare with.
         where : dict or list of dict, optional
             One filter for all queries, or a list with one (or None) for each.
-        k, ef, recall, exact, include, include_deleted
+        k, ef, recall, exact, include, include_deleted, group_by, group_size
             As for ``search``.
         threads : int, default 1
             Threads to use; 0 for all processors.
@@ -183,7 +187,7 @@ class Searching(Reading, Recommending):
         Returns
         -------
         list of Hits
-            One for each query, in order.
+            One for each query, in order; all of one moment, but with ``group_by``.
 
         Examples
         --------
@@ -192,7 +196,25 @@ class Searching(Reading, Recommending):
         >>> filters = [{"year": 2025}, None]
         >>> [hits.ids for hits in db.search_batch([[1, 0], [0, 1]], k=1, where=filters)]
         [['c'], ['b']]
+        >>> [hits.ids for hits in db.search_batch([[1, 0], [0, 1]], group_by="year")]
+        [['a', 'c'], ['b', 'a']]
         """
+        if group_by is not None:
+            rows = as_matrix(queries, "queries")
+            asked = as_group_query(
+                rows,
+                k,
+                where,
+                ef,
+                recall,
+                exact,
+                include,
+                include_deleted,
+                threads,
+                group_by,
+                group_size,
+            )
+            return [to_hits(found) for found in self._search_groups(asked)]
         return self._search_batch(
             queries, k, where, ef, recall, exact, include, include_deleted, threads, None
         )

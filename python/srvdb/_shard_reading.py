@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy.typing as npt
 
 from srvdb._arrays import MAX_K, as_count, as_ids, as_matrix, as_vector
-from srvdb._filters import Where, as_group, as_where, both
+from srvdb._filters import Where, as_where
+from srvdb._grouping import (
+    Grouped,
+    GroupQuery,
+    as_group_query,
+    best_groups,
+    groups_of,
+    to_hits,
+)
 from srvdb._native import StopFlag
 from srvdb._recommending import Recommending
 from srvdb._shard_set import ShardSet
@@ -17,7 +25,6 @@ from srvdb.database import Database
 from srvdb.hits import (
     Explanation,
     FacetValue,
-    Hit,
     Hits,
     Record,
     to_explanation,
@@ -47,23 +54,20 @@ class ShardedReading(ShardSet, Recommending):
         names = tuple([include] if isinstance(include, str) else include)
         deleted, text = include_deleted, as_where(where) or None
         if group_by is not None:
-            k = as_count(k, "k", 1, MAX_K, clip=True)
-            field, size = as_group(group_by, group_size)
-
-            def best(k: int, where: str) -> list[tuple[Hit, str]]:
-                parts = self._each(
-                    lambda shard, n: shard._search_groups(
-                        vector, k, where, ef, recall, exact, names, deleted, field, size
-                    )
-                )
-                return _best_groups(parts, k, size)
-
-            found = best(k, text or "")
-            groups = sorted({group for _, group in found})
-            if groups and size > 1:  # a shard's rows may all come behind k groups of its own
-                values = f'{{{json.dumps(field)}: {{"$in": [{", ".join(groups)}]}}}}'
-                found = best(len(groups), both(text or "", values))
-            return Hits(hit for hit, _ in found)
+            asked = as_group_query(
+                vector[None],
+                k,
+                text,
+                ef,
+                recall,
+                exact,
+                names,
+                deleted,
+                1,
+                group_by,
+                group_size,
+            )
+            return to_hits(self._search_groups(asked)[0])
         answers = self._each(
             lambda shard, n: shard.search(
                 vector,
@@ -89,6 +93,8 @@ class ShardedReading(ShardSet, Recommending):
         exact: bool = False,
         include: Iterable[str] = (),
         include_deleted: bool = False,
+        group_by: str | None = None,
+        group_size: int = 1,
         threads: int = 1,
     ) -> list[Hits]:
         """Search for many queries at once; see :meth:`Database.search_batch`.
@@ -97,6 +103,21 @@ class ShardedReading(ShardSet, Recommending):
         """
         rows = as_matrix(queries, "queries")
         names = tuple([include] if isinstance(include, str) else include)
+        if group_by is not None:
+            asked = as_group_query(
+                rows,
+                k,
+                where,
+                ef,
+                recall,
+                exact,
+                names,
+                include_deleted,
+                threads,
+                group_by,
+                group_size,
+            )
+            return [to_hits(found) for found in self._search_groups(asked)]
         # One shard is searched by this thread, which listens to Ctrl-C itself.
         stop = StopFlag() if len(self._shards) > 1 else None
         answers = self._each(
@@ -106,6 +127,22 @@ class ShardedReading(ShardSet, Recommending):
             stop,
         )
         return [_merge(lists, k) for lists in zip(*answers, strict=True)]
+
+    def _search_groups(self, asked: GroupQuery) -> list[list[Grouped]]:
+        stop = StopFlag() if len(self._shards) > 1 else None
+
+        def best(asked: GroupQuery) -> list[list[Grouped]]:
+            answers = self._each(lambda shard, n: shard._search_groups(asked), stop)
+            return [
+                best_groups((one for part in parts for one in part), asked.k, asked.size)
+                for parts in zip(*answers, strict=True)
+            ]
+
+        found = best(replace(asked, stop=stop))
+        if asked.size > 1:  # a shard's rows may all come behind k groups of its own
+            among = tuple(groups_of(one) for one in found)
+            found = best(replace(asked, stop=stop, among=among))
+        return found
 
     # ---- read ------------------------------------------------------------------------------------
 
@@ -199,19 +236,3 @@ def _merge(answers: Iterable[Hits], k: int) -> Hits:
     return Hits(
         sorted((hit for hits in answers for hit in hits), key=lambda hit: (-hit[1], hit[0]))[:k]
     )
-
-
-def _best_groups(
-    parts: Iterable[list[tuple[Hit, str]]], k: int, size: int
-) -> list[tuple[Hit, str]]:
-    """Return the best hits of the k best groups, best first."""
-    found = sorted((one for part in parts for one in part), key=lambda one: (-one[0][1], one[0][0]))
-    counts: dict[str, int] = {}
-    kept = []
-    for hit, group in found:
-        if group not in counts and len(counts) == k:
-            continue
-        counts[group] = counts.get(group, 0) + 1
-        if counts[group] <= size:
-            kept.append((hit, group))
-    return kept

@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from srvdb import _batches
 from srvdb._arrays import (
+    MAX_EF,
+    MAX_THREADS,
     Floats,
     Metadata,
     as_count,
@@ -27,7 +29,7 @@ from srvdb._maintenance import Verifying
 from srvdb._moments import Milliseconds, Moments, as_expiries, part_of
 from srvdb._native import CoreDatabase, Counter
 from srvdb._progress import Progress, Report
-from srvdb._searching import MAX_EF, MAX_THREADS, Searching
+from srvdb._searching import Searching
 from srvdb._verbs import as_mode
 from srvdb.config import Settings
 from srvdb.errors import DimensionError, InvalidInputError

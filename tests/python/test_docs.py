@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 import srvdb
 
+ROOT = Path(__file__).resolve().parents[2]
 MODULES = ["srvdb", *(f"srvdb.{module.name}" for module in pkgutil.iter_modules(srvdb.__path__))]
 
 
@@ -32,6 +34,40 @@ def test_examples_of_docstrings(name, tmp_path):
             report = []
             runner.run(example, out=report.append)
             assert runner.failures == 0, "".join(report)
+
+
+def programs(file):
+    return re.findall(r"^```python\n(.*?)^```", (ROOT / file).read_text(), re.M | re.S)
+
+
+def test_the_programs_of_the_readme_run_one_after_the_other(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for program in programs("README.md"):
+        exec(program, names)
+    shown = capsys.readouterr().out
+    assert "doc-42 1.0\n" in shown
+    assert '1000 True {"page": 42}\n999\n' in shown
+    assert "100 13\n[FacetValue(value=900, count=1), FacetValue(value=901, count=1)]\n" in shown
+    assert "author.name" in shown
+    assert "\nTrue False\n" in shown
+    assert "bytes given back" in shown
+
+
+def test_the_filters_of_their_document_find_rows(tmp_path):
+    (program,) = programs("cpp/FILTERS.md")
+    with srvdb.open(tmp_path / "db") as db:
+        db.add(
+            ["doc1/a", "x"],
+            np.eye(2),
+            [
+                {"year": 2021, "lang": "en", "tags": ["draft"]},
+                {"author": {"name": "Bo"}, "title": "The X"},
+            ],
+        )
+        found = [eval(line, {"db": db, "query": [1.0, 0.0]}) for line in program.splitlines()]
+        search, count, deleted, page = found
+    assert (search.ids, count, deleted, [row.id for row in page]) == (["doc1/a"], 2, 1, ["x"])
 
 
 def public(owner):

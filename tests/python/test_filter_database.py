@@ -171,26 +171,40 @@ class World:
         assert [hit.score for hit in hits] == best.tolist(), where
         assert {hit.id for hit in hits} <= set(wanted), where
 
-    def check_groups(self, field: str, where: dict[str, Any]) -> None:
+    def check_groups(self, field: str, wheres: list[dict[str, Any]]) -> None:
         """The best of each group: rows with one value at the field, not in an array."""
-        done["groups"] += 1
-        query = self.random.integers(-4, 5, DIMENSION).astype(np.float32)
-        best: dict[tuple[str, Any], float] = {}
+        for size in (1, 2):
+            done["groups"] += len(wheres)
+            queries = self.random.integers(-4, 5, (len(wheres), DIMENSION)).astype(np.float32)
+            together = self.db.search_batch(
+                queries, K, where=wheres, group_by=field, group_size=size
+            )
+            for query, where, hits in zip(queries, wheres, together, strict=True):
+                self.check_best_groups(field, where, query, size, hits)
+        alone = self.db.search(queries[-1], K, where=wheres[-1], group_by=field, group_size=size)
+        assert alone == together[-1], (field, wheres[-1])
+
+    def check_best_groups(
+        self, field: str, where: dict[str, Any], query: np.ndarray, size: int, hits: Any
+    ) -> None:
+        scores: dict[tuple[str, Any], list[float]] = {}
         group_of = {}
         for id in self.matching(where):
             text, vector, _ = self.rows[id]
             found = reference.values_of(json.loads(text)).get(field, [])
             if len(found) == 1 and not found[0].container and not found[0].element:
                 group = group_of[id] = (reference.kind_of(found[0].value), found[0].value)
-                score = true_scores(vector[np.newaxis], query, "l2")[0]
-                best[group] = max(score, best.get(group, score))
-        hits = self.db.search(query, K, where=where, group_by=field)
-        assert [hit.score for hit in hits] == sorted(best.values(), reverse=True)[:K], (
-            field,
-            where,
-        )
-        assert all(hit.score == best[group_of[hit.id]] for hit in hits), (field, where)
-        assert len({group_of[hit.id] for hit in hits}) == len(hits), (field, where)
+                scores.setdefault(group, []).append(true_scores(vector[None], query, "l2")[0])
+        got: dict[tuple[str, Any], list[float]] = {}
+        for hit in hits:
+            got.setdefault(group_of[hit.id], []).append(hit.score)
+        best = sorted((max(some) for some in scores.values()), reverse=True)[:K]
+        assert sorted((max(some) for some in got.values()), reverse=True) == best, (field, where)
+        for group, some in got.items():
+            assert some == sorted(scores[group], reverse=True)[:size], (field, where, group)
+        shown = [hit.score for hit in hits]
+        assert shown == sorted(shown, reverse=True), (field, where)
+        assert len(set(hits.ids)) == len(hits), (field, where)
 
     def check_facet(self, field: str, where: dict[str, Any]) -> None:
         done["facets"] += 1
@@ -224,7 +238,7 @@ def agree(
                     world.check_facet(field, wheres[0])
                     world.check_facet(field, {})
                     if field:  # "" is no name that rows are grouped by
-                        world.check_groups(field, wheres[-1])
+                        world.check_groups(field, wheres)
     finally:
         world.end()
 

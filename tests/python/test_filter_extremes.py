@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import srvdb
-from helpers import true_scores
+from helpers import opened, true_scores
 
 ROWS = 20_000  # more than one block of an index over metadata
 DIMENSION = 8
@@ -192,8 +192,8 @@ def test_unusual_metadata_is_read_as_json_says(tmp_path, where, expected, kept):
         assert db.count({"$not": where}) == len(UNUSUAL) - len(expected)
 
 
-def test_rows_are_grouped_by_values_longer_than_any_filter(tmp_path):
-    with srvdb.open(tmp_path / "db", metric="l2") as db:
+def test_rows_are_grouped_by_values_longer_than_any_filter(path, kind):
+    with opened(kind, path, metric="l2") as db:
         vectors = np.arange(400, dtype=np.float32).reshape(200, 2)
         long = "x" * 200_000
         db.add(

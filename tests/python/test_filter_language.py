@@ -7,6 +7,7 @@ test_filter_language.py`` tries one seed after the other until the time is up.
 import json
 import os
 import time
+from collections import Counter
 from typing import Any
 
 import hypothesis.strategies as st
@@ -21,6 +22,8 @@ from srvdb.errors import FilterError
 ROWS = st.lists(documents, min_size=4, max_size=12)
 FILTERS = st.lists(filters, min_size=4, max_size=12)
 
+done: Counter[str] = Counter()
+
 
 def ids_for(rows: list[str]) -> list[str]:
     return [IDS[i % len(IDS)] for i in range(len(rows))]
@@ -29,6 +32,7 @@ def ids_for(rows: list[str]) -> list[str]:
 def same_rows(rows: list[str], wheres: list[dict[str, Any]]) -> None:
     read = [json.loads(row) for row in rows]
     ids = ids_for(rows)
+    done["cases"] += len(rows) * len(wheres)
     for where in wheres:
         got = filter_matches_for_tests(reference.as_text(where), ids, rows)
         wanted = [reference.matches(where, *row) for row in zip(ids, read, strict=True)]
@@ -37,6 +41,7 @@ def same_rows(rows: list[str], wheres: list[dict[str, Any]]) -> None:
 
 
 def same_grammar(where: Any) -> None:
+    done["odd filters"] += 1
     try:
         reference.check(where)
         wanted = True
@@ -67,3 +72,4 @@ def test_seed_after_seed_agrees_with_the_reference():
         hold(same_rows, ROWS, FILTERS, examples=2000, number=number)
         hold(same_grammar, odd_filters, examples=2000, number=number)
         number += 1
+    print("filters:", ", ".join(f"{count:,} {what}" for what, count in sorted(done.items())))

@@ -315,6 +315,70 @@ def test_group_by_takes_the_name_of_a_field_and_a_size(both):
         both.search([1.0, 0.0], where={"a": {"$gt": None}}, group_by="year")
 
 
+@pytest.mark.parametrize("threads", [0, 1, 3])
+def test_a_batch_groups_the_rows_for_each_query(path, kind, rng, threads):
+    n = 600
+    rows = rng.standard_normal((n, 6)).astype(np.float32)
+    groups = [None if i % 7 == 0 else i % 3 if i < 400 else 100 + i % 30 for i in range(n)]
+    metadatas = [{"n": i} | ({} if g is None else {"doc": g}) for i, g in enumerate(groups)]
+    queries = rng.standard_normal((9, 6)).astype(np.float32)
+    with opened(kind, path) as db:
+        db.add(list(map(str, range(n))), rows, metadatas)
+        for k, size in ((3, 1), (8, 4)):
+            grouped_by = {"group_by": "doc", "group_size": size, "threads": threads}
+            found = db.search_batch(queries, k, **grouped_by, include="metadata")
+            for query, hits in zip(queries, found, strict=True):
+                assert hits.ids == grouped(rows, query, groups, k, size)
+                assert hits == db.search(query, k, group_by="doc", group_size=size)
+                assert all(hit.metadata["doc"] == groups[int(hit.id)] for hit in hits)
+            wheres = [None if i % 3 == 0 else {"n": {"$lt": 100 * i}} for i in range(9)]
+            found = db.search_batch(queries, k, where=wheres, **grouped_by)
+            for i, (query, hits) in enumerate(zip(queries, found, strict=True)):
+                end = n if i % 3 == 0 else 100 * i
+                some = [group if row < end else None for row, group in enumerate(groups)]
+                assert hits.ids == grouped(rows, query, some, k, size)
+        assert db.search_batch(queries[:0], group_by="doc") == []
+
+
+def test_a_batch_of_groups_says_what_is_wrong(both):
+    queries = [[1.0, 0.0]] * 3
+    for bad in ({"year": {"$what": 1}}, {"year": math.nan}):
+        with pytest.raises(srvdb.FilterError, match=r"where\[1\]: year"):
+            both.search_batch(queries, where=[{"year": 2024}, bad, None], group_by="year")
+    with pytest.raises(srvdb.FilterError, match="each of 3 queries; got 1"):
+        both.search_batch(queries, where=[None], group_by="year")
+    with pytest.raises(srvdb.InvalidInputError, match="group_by must be a field"):
+        both.search_batch(queries, group_by="$id")
+    with pytest.raises(srvdb.InvalidInputError, match=r"queries\[2\]: component 1"):
+        both.search_batch([*queries[:2], [1.0, math.nan]], group_by="year")
+    with pytest.raises(srvdb.DimensionError):
+        both.search_batch([[1.0]], group_by="year")
+
+
+def deep(times):
+    where = {"year": {"$gte": 0}}
+    for _ in range(times):
+        where = {"$and": [where]}
+    return where
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        deep(32),
+        {"$or": [{"year": year} for year in range(4999)]},
+        {"year": {"$in": list(range(100_000))}},
+        {"year": {"$ne": "x" * ((1 << 20) - len('{"year": {"$ne": ""}}'))}},
+    ],
+    ids=["deep", "conditions", "operands", "bytes"],
+)
+def test_a_filter_as_large_as_any_goes_with_groups_and_recommendations(both, where):
+    assert both.count(where) == 3
+    assert both.search([1.0, 0.0], where=where, group_by="year", group_size=2).ids == list("acb")
+    assert both.recommend(["a"], where=where).ids == ["c", "b"]
+    assert both.recommend(["a"], where=where, group_by="year", group_size=2).ids == ["c", "b"]
+
+
 @pytest.mark.parametrize("metric", ["cosine", "ip", "l2"])
 def test_recommend_searches_between_rows(path, kind, rng, metric):
     rows = rng.standard_normal((200, 5)).astype(np.float32) * rng.uniform(0.5, 2, (200, 1))
@@ -332,6 +396,23 @@ def test_recommend_searches_between_rows(path, kind, rng, metric):
         assert not {"3", "4", "5"} & set(hits.ids)
         hits = db.recommend(["3"], where={"n": {"$lt": 4}})
         assert sorted(hits.ids) == ["0", "1", "2"]
+        # As many rows as one likes, more than a filter could name.
+        hits = db.recommend(list(map(str, range(195))) * 600, ["195"], 10**12)
+        assert sorted(hits.ids) == ["196", "197", "198", "199"]
+
+
+@pytest.mark.parametrize(("k", "size"), [(1, 1), (4, 1), (4, 3), (50, 50)])
+def test_recommend_groups_the_rows_that_are_not_named(path, kind, rng, k, size):
+    rows = rng.standard_normal((200, 5)).astype(np.float32)
+    named = ["3", "4", "5", "8"]  # 3 and 8 of one group, which they may lead
+    with opened(kind, path) as db:
+        db.add(list(map(str, range(200))), rows, [{"doc": i % 5} for i in range(200)])
+        hits = db.recommend(named[:3], named[3:], k, group_by="doc", group_size=size)
+        units = rows.astype(np.float64)
+        units /= np.linalg.norm(units, axis=1, keepdims=True)
+        query = (2 * units[[3, 4, 5]].mean(axis=0) - units[8]).astype(np.float32)
+        groups = [None if str(i) in named else i % 5 for i in range(200)]
+        assert hits.ids == grouped(rows, query, groups, k, size)
 
 
 def test_recommend_names_what_it_does_not_find(both):

@@ -103,8 +103,11 @@ class Core final : public IndexHost {
   std::int64_t compact(const Progress& progress, Interrupt* interrupt);
 
   SearchResult search(const float* query, std::size_t dim, const SearchOptions& options);
-  SearchResult search_groups(const float* query, std::size_t dim, const SearchOptions& options,
-                             Interrupt* interrupt);
+  std::vector<SearchResult> search_groups(const float* queries, std::size_t n, std::size_t dim,
+                                          const SearchOptions& options,
+                                          std::span<const std::string_view> wheres,
+                                          std::span<const std::vector<std::string>> among,
+                                          Interrupt* interrupt);
   std::vector<SearchResult> search_batch(const float* queries, std::size_t n, std::size_t dim,
                                          const SearchOptions& options,
                                          std::span<const std::string_view> wheres,
@@ -430,6 +433,8 @@ class Core final : public IndexHost {
   void note_edit(Sequence sequence, Row row);                                        // likewise
   std::vector<Row> last_edits(std::size_t n) const;                                  // likewise
   class GroupSearch;
+  SearchResult best_groups(const float* query, std::size_t dim, const SearchOptions& options,
+                           Interrupt* interrupt);
   void with_documents(const std::function<void(const RowDocuments& documents)>& look) const;
   FilterCache::Entry match_in(std::string_view where, const RowDocuments& documents,
                               Interrupt* interrupt);

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "srvdb/base/error.h"
+#include "srvdb/base/scheduler.h"
 #include "srvdb/database/core.h"
 #include "srvdb/database/facet_count.h"
 #include "srvdb/database/row_documents.h"
@@ -28,11 +29,17 @@ struct Groups {
   std::map<Row, std::string> of_row;
 };
 
-std::string filter_for_grouped(std::string_view path, std::string_view where) {
+// Rows that may be in a group.
+std::string filter_for_grouped(std::string_view path) {
   std::string out = "{";
-  out.append(json_text(filter::Value::string(path))).append(": {\"$exists\": true}}");
-  if (where.empty()) return out;
-  return "{\"$and\": [" + std::string(where) + ", " + out + "]}";
+  return out.append(json_text(filter::Value::string(path))).append(": {\"$exists\": true}}");
+}
+
+void check_one_each(std::string_view what, std::size_t given, std::size_t n) {
+  if (given == 0 || given == n) return;
+  throw Error(ErrorCode::kInvalidInput, "expected a " + std::string(what) + " for each of " +
+                                            std::to_string(n) + " queries, got " +
+                                            std::to_string(given));
 }
 
 }  // namespace
@@ -150,25 +157,28 @@ class Core::GroupSearch {
   Groups groups_;
 };
 
-SearchResult Core::search_groups(const float* query, std::size_t dim, const SearchOptions& options,
-                                 Interrupt* interrupt) {
-  if (options.group_by.empty() || options.group_size == 0) {
-    throw Error(ErrorCode::kInvalidInput,
-                "expected the name of a field to group by and at least 1 "
-                "hit of a group");
-  }
-  expire_due();
-  if (!options.where.empty()) filters_.find(options.where);  // refused by its own text
-  const std::string where = filter_for_grouped(options.group_by, options.where);
-  const std::string_view text = where;
-  match({&text, 1}, interrupt);  // from an earlier answer, where there is one
+// One query, at one moment.
+SearchResult Core::best_groups(const float* query, std::size_t dim, const SearchOptions& options,
+                               Interrupt* interrupt) {
+  // A filter of its own, so that the caller's may be as large as any.
+  const std::string grouped = filter_for_grouped(options.group_by);
+  std::vector<std::string_view> filters{grouped};
+  if (!options.where.empty()) filters.push_back(options.where);
+  match(filters, interrupt);  // from earlier answers, where there are any
   note_queries(query, 1, dim);
   SearchResult out;
   with_documents([&](const RowDocuments& documents) {
     const View& view = documents.view();
     check_query(view, query, 1, dim, options);
-    const RowBitmap& hidden = options.include_deleted ? view.gone : view.hidden;
-    const RowBitmap rows = match_in(where, documents, interrupt).answer->matches - hidden;
+    RowBitmap rows = match_in(grouped, documents, interrupt).answer->matches -
+                     (options.include_deleted ? view.gone : view.hidden);
+    if (!options.where.empty()) {
+      rows = rows & match_in(options.where, documents, interrupt).answer->matches;
+    }
+    if (!options.among.empty()) {
+      const auto groups = filter::expression_for_values(options.group_by, options.among);
+      rows = RowFilter(*groups, documents, interrupt).among(rows);
+    }
     SearchOptions one = tuned(view, options);
     one.k = std::min<std::size_t>(options.k, view.rows);
     one.group_size = std::min<std::size_t>(options.group_size, view.rows);
@@ -176,6 +186,34 @@ SearchResult Core::search_groups(const float* query, std::size_t dim, const Sear
     search.run(rows);
     out = finish_search(documents.shared_view(), search.rows());
     for (const Hit& hit : out.hits) out.groups.push_back(search.group_of(hit.row));
+  });
+  return out;
+}
+
+std::vector<SearchResult> Core::search_groups(const float* queries, std::size_t n, std::size_t dim,
+                                              const SearchOptions& options,
+                                              std::span<const std::string_view> wheres,
+                                              std::span<const std::vector<std::string>> among,
+                                              Interrupt* interrupt) {
+  if (options.group_by.empty() || options.group_size == 0) {
+    throw Error(ErrorCode::kInvalidInput,
+                "expected the name of a field to group by and at least 1 "
+                "hit of a group");
+  }
+  check_one_each("filter", wheres.size(), n);
+  check_one_each("list of groups", among.size(), n);
+  expire_due();
+  check_query(*view(), queries, n, dim, options);
+  std::vector<SearchResult> out(n);
+  const std::size_t threads =
+      std::min(n, options.threads == 0 ? default_threads() : options.threads);
+  parallel_for(n, 1, threads, interrupt, [&](std::size_t i, std::size_t) {
+    SearchOptions one = options;
+    one.threads = 1;
+    if (!wheres.empty()) one.where = wheres[i];
+    if (!among.empty()) one.among = among[i];
+    // Other threads than the caller's are stopped between queries.
+    out[i] = best_groups(queries + i * dim, dim, one, threads > 1 ? nullptr : interrupt);
   });
   return out;
 }

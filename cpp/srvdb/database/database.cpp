@@ -162,10 +162,12 @@ std::vector<SearchResult> Database::search_batch(const float* queries, std::size
   return call->search_batch(queries, n, dim, call.complete(options), wheres, interrupt);
 }
 
-SearchResult Database::search_groups(const float* query, std::size_t dim,
-                                     const SearchOptions& options, Interrupt* interrupt) const {
+std::vector<SearchResult> Database::search_groups(
+    const float* queries, std::size_t n, std::size_t dim, const SearchOptions& options,
+    Interrupt* interrupt, std::span<const std::string_view> wheres,
+    std::span<const std::vector<std::string>> among) const {
   const Call call(*handle_);
-  return call->search_groups(query, dim, call.complete(options), interrupt);
+  return call->search_groups(queries, n, dim, call.complete(options), wheres, among, interrupt);
 }
 
 bool Database::contains(std::string_view id) const {
@@ -178,8 +180,9 @@ std::optional<std::string> Database::metadata(std::string_view id) const {
 
 std::vector<std::optional<Record>> Database::records(std::span<const std::string_view> ids,
                                                      bool with_embedding, bool include_deleted,
-                                                     std::string_view where) const {
-  return Call(*handle_)->records(ids, {true, with_embedding, include_deleted, where});
+                                                     std::string_view where,
+                                                     bool with_metadata) const {
+  return Call(*handle_)->records(ids, {with_metadata, with_embedding, include_deleted, where});
 }
 
 std::vector<Record> Database::scroll(std::string_view after, std::size_t limit, bool with_metadata,

@@ -71,6 +71,7 @@ struct SearchOptions {
   std::string_view where = {};     // only rows that match this filter (cpp/FILTERS.md); "": all
   std::string_view group_by = {};  // search_groups only: the path of a field
   std::size_t group_size = 1;      // search_groups only: hits of a group at most; >= 1
+  std::span<const std::string> among = {};  // search_groups only: these groups alone; none: all
 };
 
 struct Hit {
@@ -170,12 +171,16 @@ class Database {
                                          Interrupt* interrupt = nullptr,
                                          std::span<const std::string_view> wheres = {}) const;
 
-  // The k best groups of rows, each with its group_size best rows; all of them best first. Rows of
-  // a group have the same value at the path `group_by`, a scalar that is not in an array; other
-  // rows are in no group. Which groups are the best goes by their best rows. kFilter, kInterrupted,
-  // and as search().
-  SearchResult search_groups(const float* query, std::size_t dim, const SearchOptions& options,
-                             Interrupt* interrupt = nullptr) const;
+  // For each of n queries the k best groups of rows, each with its group_size best rows; all of
+  // them best first. Rows of a group have the same value at the path `group_by`, a scalar that is
+  // their only one there and not in an array; other rows are in no group. Which groups are the best
+  // goes by their best rows.
+  // Each query is answered at a moment of its own. `wheres` as for search_batch; `among`: for each
+  // query options.among, or none: that for all. kFilter, kInterrupted, and as search().
+  std::vector<SearchResult> search_groups(
+      const float* queries, std::size_t n, std::size_t dim, const SearchOptions& options,
+      Interrupt* interrupt = nullptr, std::span<const std::string_view> wheres = {},
+      std::span<const std::vector<std::string>> among = {}) const;
 
   bool contains(std::string_view id) const;
   // Metadata text, "{}" when none was given; nullopt when the id is unknown.
@@ -184,7 +189,8 @@ class Database {
   // Soft-deleted rows only when asked for; nullopt where a row does not match the filter, too.
   std::vector<std::optional<Record>> records(std::span<const std::string_view> ids,
                                              bool with_embedding, bool include_deleted = false,
-                                             std::string_view where = {}) const;
+                                             std::string_view where = {},
+                                             bool with_metadata = true) const;
   // Up to `limit` records with id > after, in id order (byte order of UTF-8, which is code point
   // order); only those that match the filter. kFilter.
   std::vector<Record> scroll(std::string_view after, std::size_t limit, bool with_metadata,

@@ -76,13 +76,16 @@ class ScalarAt final : public filter::DocumentSink {
  public:
   explicit ScalarAt(std::string_view path) : path_(path) {}
   void value(std::string_view path, const Value& value) override {
-    if (found || path != path_ || value.element() || value.kind() == ValueKind::kContainer) return;
-    found = json_text(value);
+    if (path != path_) return;
+    const bool groups = !met_ && !value.element() && value.kind() != ValueKind::kContainer;
+    found = groups ? std::optional(json_text(value)) : std::nullopt;
+    met_ = true;
   }
   std::optional<std::string> found;
 
  private:
   std::string_view path_;
+  bool met_ = false;
 };
 
 }  // namespace

@@ -21,7 +21,8 @@ namespace srvdb {
 // JSON text of a scalar that is not cut; the shortest that reads back as the same.
 std::string json_text(const filter::Value& value);
 
-// The first scalar outside of arrays that a document has at a path, as JSON text.
+// The scalar that a document has at a path, as JSON text: its only value there, and no element of
+// an array.
 std::optional<std::string> scalar_at(std::string_view path, std::string_view metadata);
 
 class FacetCount {
