@@ -5,6 +5,7 @@ import copy
 import hypothesis.strategies as st
 import numpy as np
 
+from filter_reference import matches
 from helpers import true_scores
 
 DIMENSION = 3
@@ -15,7 +16,8 @@ IDS = st.sampled_from(_ID_LIST)
 VECTORS = st.lists(
     st.floats(-100, 100, width=32, allow_subnormal=False), min_size=DIMENSION, max_size=DIMENSION
 )
-METADATA = st.dictionaries(st.text(max_size=3), st.integers(-9, 9), max_size=2)
+_KEYS = st.sampled_from(["n", "m"])
+METADATA = st.dictionaries(_KEYS | st.text(max_size=3), st.integers(-9, 9), max_size=2)
 #: Seconds from now: some that have passed at once, some that will soon.
 LIVES = st.none() | st.sampled_from([0, 1, 2, 10])
 NAMES = st.sampled_from(["s1", "s2"])
@@ -27,6 +29,17 @@ UPDATES = st.lists(
     _CHANGES.filter(lambda change: change[1:] != (None, None, None)), min_size=1, max_size=4
 )
 ID_LISTS = st.lists(IDS, max_size=5)
+_NUMBERS = st.integers(-9, 9)
+_CONDITIONS = st.one_of(
+    _NUMBERS,
+    st.builds(lambda operator, n: {operator: n}, st.sampled_from(["$gte", "$lt", "$ne"]), _NUMBERS),
+    st.builds(lambda there: {"$exists": there}, st.booleans()),
+)
+FILTERS = st.one_of(
+    st.dictionaries(_KEYS, _CONDITIONS, min_size=1, max_size=2),
+    st.builds(lambda key, n: {"$not": {key: n}}, _KEYS, _CONDITIONS),
+    st.builds(lambda id: {"$id": {"$prefix": id[:1]}}, IDS),
+)
 
 #: Steps by verb: the arguments that follow it. Lives are turned into moments when a step is made.
 STEPS = {
@@ -37,6 +50,11 @@ STEPS = {
     "soft_delete": st.tuples(ID_LISTS),
     "restore": st.tuples(ID_LISTS),
     "delete": st.tuples(ID_LISTS),
+    "delete where": st.tuples(FILTERS),
+    "soft_delete where": st.tuples(FILTERS),
+    "update where": st.tuples(
+        FILTERS, st.none() | METADATA, st.none() | st.just(-1) | LIVES
+    ).filter(lambda change: change[1:] != (None, None)),
     "compact": st.tuples(),
     "persist": st.tuples(),
     "optimize": st.tuples(),
@@ -76,6 +94,8 @@ class Expected:
             return [verb, rows]
         if verb == "update":
             return [verb, *arguments[:3], self.moment(arguments[3])]
+        if verb == "update where":
+            return [verb, *arguments[:2], self.moment(arguments[2])]
         if verb == "batch_update":
             return [verb, [[*change[:3], self.moment(change[3])] for change in arguments[0]]]
         return [verb, *arguments]
@@ -104,7 +124,7 @@ class Expected:
         verb, *arguments = step
         before = copy.deepcopy(self.rows)
         try:
-            result = getattr(self, verb)(*arguments)
+            result = getattr(self, verb.replace(" ", "_"))(*arguments)
         except RefusedError:
             self.rows = before
             raise
@@ -165,6 +185,19 @@ class Expected:
     def delete(self, ids):
         gone = {id for id in ids if self.rows.pop(id, None) is not None}
         return self.logged("delete", gone)
+
+    def matching(self, where):
+        return [id for id, row in self.live().items() if matches(where, id, row[1])]
+
+    def delete_where(self, where):
+        return self.delete(self.matching(where))
+
+    def soft_delete_where(self, where):
+        return self.soft_delete(self.matching(where))
+
+    def update_where(self, where, metadata, ms):
+        ids = self.matching(where)
+        return self.batch_update([(id, None, metadata, ms) for id in ids]) if ids else 0
 
     def logged(self, operation, ids):
         if ids:

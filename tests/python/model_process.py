@@ -16,8 +16,10 @@ import time
 from datetime import datetime, timedelta, timezone
 
 import srvdb
+from filter_reference import matches
 from srvdb._native import set_clock_for_tests
 
+WHERES = [{"n": {"$gte": 0}}, {"n": {"$ne": 3}, "m": {"$exists": False}}, {"$not": {"m": -1}}]
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -46,6 +48,11 @@ def apply(db, step):
     if verb == "update":
         id, vector, metadata, ms = arguments
         return db.update(id, vector, metadata, expires_at=moment(ms))
+    if verb == "update where":
+        where, metadata, ms = arguments
+        return db.update(where=where, metadata=metadata, expires_at=moment(ms))
+    if verb.endswith(" where"):
+        return getattr(db, verb.split()[0])(where=arguments[0])
     if verb == "restore_snapshot":
         db.restore_snapshot(arguments[0], keep_current=arguments[1])
     elif verb in ("compact", "create_snapshot", "optimize", "persist", "drop_snapshot"):
@@ -69,7 +76,21 @@ def contents(db):
         found[record.id] = [record.embedding.tolist(), record.metadata, ms, record.deleted]
     assert [id for id in sorted(found) if found[id][3]] == deleted
     assert [id for id in sorted(found) if not found[id][3]] == live
+    filters_agree(db, {id: found[id][1] for id in live})
     return found
+
+
+def filters_agree(db, documents):
+    """Whether filters and facets say the same as the documents."""
+    for where in WHERES:
+        wanted = [id for id, document in documents.items() if matches(where, id, document)]
+        assert db.count(where) == len(wanted), where
+        assert [record.id for record in db.scroll(where=where)] == wanted, where
+    counts = {}
+    for document in documents.values():
+        if "n" in document:
+            counts[document["n"]] = counts.get(document["n"], 0) + 1
+    assert dict(db.facet("n")) == counts
 
 
 def change_log(db):

@@ -340,6 +340,12 @@ def test_a_batch_groups_the_rows_for_each_query(path, kind, rng, threads):
         assert db.search_batch(queries[:0], group_by="doc") == []
 
 
+def test_no_queries_get_no_answers(both):
+    for options in ({}, {"group_by": "year"}, {"where": {"year": 2024}}, {"where": []}):
+        assert both.search_batch([], **options) == []
+        assert both.search_batch(np.empty((0, 2)), **options) == []
+
+
 def test_a_batch_of_groups_says_what_is_wrong(both):
     queries = [[1.0, 0.0]] * 3
     for bad in ({"year": {"$what": 1}}, {"year": math.nan}):

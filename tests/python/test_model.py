@@ -29,12 +29,15 @@ from hypothesis.stateful import (
 )
 
 import srvdb
+from filter_reference import matches
 from helpers import METRICS
-from model import NAMES, STEPS, VECTORS, Expected, RefusedError, any_step
+from model import FILTERS, NAMES, STEPS, VECTORS, Expected, RefusedError, any_step
 from model_process import Helper, apply, change_log, contents, set_clock
 
 #: Verbs that come with later parts of this version; their rules run once the method is there.
-MISSING = [verb for verb in (*STEPS, "backup", "refresh") if not hasattr(srvdb.Database, verb)]
+MISSING = [
+    verb for verb in (*STEPS, "backup", "refresh") if not hasattr(srvdb.Database, verb.split()[0])
+]
 VERBS = [verb for verb in STEPS if verb not in MISSING]
 _KEEPING = (
     "compact",
@@ -118,6 +121,10 @@ class Model(RuleBasedStateMachine):
 
     @rule(step=any_step(["update", "batch_update", "soft_delete", "restore", "delete"]))
     def change_again(self, step):
+        self.check(self.expected.step(*step))
+
+    @rule(step=any_step([verb for verb in VERBS if verb.endswith(" where")]))
+    def change_by_filter(self, step):
         self.check(self.expected.step(*step))
 
     @rule(step=any_step([verb for verb in VERBS if verb in _KEEPING]))
@@ -285,6 +292,20 @@ class Model(RuleBasedStateMachine):
         assert batch[0].scores.tolist() == hits.scores.tolist()
         done["searches"] += 1
 
+    @rule(where=FILTERS, query=VECTORS, k=st.integers(1, 12), include_deleted=st.booleans())
+    def search_by_filter(self, where, query, k, include_deleted):
+        scores = self.expected.scores(query, self.metric, include_deleted)
+        rows = {id: self.expected.rows[id] for id in scores}
+        wanted = {id for id, row in rows.items() if matches(where, id, row[1])}
+        hits = self.db.search(query, k, where=where, include_deleted=include_deleted)
+        best = sorted((scores[id] for id in wanted), reverse=True)[:k]
+        assert len(hits) == len(best)
+        assert set(hits.ids) <= wanted
+        assert np.allclose(hits.scores, best, rtol=1e-5, atol=1e-5)
+        found = self.db.get_records(where=where, include_deleted=include_deleted)
+        assert [record.id for record in found] == sorted(wanted)
+        done["searches by filter"] += 1
+
     @invariant()
     def it_holds_what_the_model_holds(self):
         if self.db is None:
@@ -337,6 +358,7 @@ def test_any_sequence_of_operations_matches_the_model(machine):
     run(machine, examples=25, steps=30)
     assert done["kills"] > 5
     assert done["searches"] > 5
+    assert done["searches by filter"] > 5
 
 
 @pytest.mark.skipif("SRVDB_MODEL_SECONDS" not in os.environ, reason="the long form is for soaks")
@@ -357,4 +379,4 @@ def test_seed_after_seed_matches_the_model(machine):
 def test_the_model_knows_the_verb(verb):
     if verb in MISSING:
         pytest.skip(f"Database.{verb} does not exist yet: its rules do not run")
-    assert hasattr(srvdb.Database, verb)
+    assert hasattr(srvdb.Database, verb.split()[0])

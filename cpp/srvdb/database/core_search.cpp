@@ -88,7 +88,7 @@ void Core::check_query(const View& view, const float* queries, std::size_t n, st
   } else {
     check_ef(options.ef);
   }
-  if (view.dim != 0 && dim != view.dim) {
+  if (n != 0 && view.dim != 0 && dim != view.dim) {
     throw Error(ErrorCode::kDimension, "expected queries of dimension " + std::to_string(view.dim) +
                                            ", got " + std::to_string(dim));
   }
