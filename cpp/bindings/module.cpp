@@ -1,5 +1,6 @@
 // The extension module srvdb._core. What users see of it is in python/srvdb; see calls.h for how
 // calls enter the core, errors.h for how errors leave it.
+#include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -64,6 +65,7 @@ std::vector<bool> filter_matches_for_tests(std::string_view where,
 }  // namespace
 
 PYBIND11_MODULE(_core, module) {
+  py::dtype::of<float>();  // loads NumPy's interface, which the first search had to wait for
   srvdb::bindings::register_errors(module);
   srvdb::bindings::register_stop_flag(module);
   srvdb::bindings::register_hit(module);

@@ -306,12 +306,12 @@ _CHECKS: dict[str, Callable[[Any, str], Any]] = {
 
 
 def _from_environment(environ: Mapping[str, str]) -> list[tuple[str, str]]:
-    known = {PREFIX + name.upper() for name in _CHECKS}
-    found = [(key, value) for key, value in environ.items() if key.startswith(PREFIX)]
-    for key, _ in found:
+    found = [key for key in environ if key.startswith(PREFIX)]
+    known = {PREFIX + name.upper() for name in _CHECKS} if found else set()
+    for key in found:
         if key not in known:
             raise _unknown(f"unknown environment variable {key}", sorted(known))
-    return found
+    return [(key, environ[key]) for key in found]
 
 
 def _parse(name: str, text: str, variable: str) -> Any:
@@ -346,18 +346,18 @@ def _configuration(
     config: str | os.PathLike[str] | Mapping[str, Any] | None,
 ) -> tuple[Mapping[str, Any], str]:
     """Return the configuration's values and what messages call it."""
+    if config is None:
+        # As nearly always there is no file, for which no Path is worth its time.
+        if directory is None or not os.path.isfile(os.path.join(directory, FILE_NAME)):  # noqa: PTH113, PTH118
+            return {}, "config"
+        path = Path(directory) / FILE_NAME
+        return _read_toml(path), str(path)
     if isinstance(config, Mapping):
         return config, "config"
-    if config is not None:
-        path = Path(config)
-        if not path.is_file():
-            raise NotFoundError(f"no configuration file at {path}")
-        return _read_toml(path), str(path)
-    if directory is not None:
-        path = Path(directory) / FILE_NAME
-        if path.is_file():
-            return _read_toml(path), str(path)
-    return {}, "config"
+    path = Path(config)
+    if not path.is_file():
+        raise NotFoundError(f"no configuration file at {path}")
+    return _read_toml(path), str(path)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

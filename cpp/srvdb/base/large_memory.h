@@ -5,13 +5,20 @@
 // that the pieces between them add up: with it, adding a million rows held 50 MiB more than was in
 // use. Blocks of kLargeBytes and more are mappings of their own; smaller ones come from the heap.
 // Stateless and thread-safe, as std::allocator is; throws std::bad_alloc.
+//
+// ZeroedVector is for marks of many rows of which few are ever touched: its elements begin as
+// zeros, and those of a large one take time and memory when they are first touched, not when it is
+// made.
 #pragma once
 
 #include <sys/mman.h>
 
 #include <cstddef>
+#include <cstring>
 #include <limits>
+#include <memory>
 #include <new>
+#include <utility>
 #include <vector>
 
 namespace srvdb {
@@ -50,5 +57,33 @@ struct LargeAllocator {
 
 template <typename T>
 using LargeVector = std::vector<T, LargeAllocator<T>>;
+
+// Memory of zeros, in which elements that are made of nothing are left as they are. For types
+// whose value of nothing is all zeros (integers, and atomics of them).
+template <typename T>
+struct ZeroedAllocator : LargeAllocator<T> {
+  using value_type = T;
+  using is_always_equal = std::true_type;
+
+  ZeroedAllocator() = default;
+  template <typename U>
+  ZeroedAllocator(const ZeroedAllocator<U>&) noexcept {}  // as containers expect of allocators
+
+  T* allocate(std::size_t n) {
+    T* const at = LargeAllocator<T>::allocate(n);
+    const std::size_t bytes = n * sizeof(T);
+    if (bytes < kLargeBytes) std::memset(static_cast<void*>(at), 0, bytes);
+    return at;
+  }
+  template <typename U>
+  void construct(U*) noexcept {}
+  template <typename U, typename... Args>
+  requires(sizeof...(Args) > 0) void construct(U* at, Args&&... args) {
+    std::construct_at(at, std::forward<Args>(args)...);
+  }
+};
+
+template <typename T>
+using ZeroedVector = std::vector<T, ZeroedAllocator<T>>;
 
 }  // namespace srvdb

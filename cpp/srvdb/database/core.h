@@ -294,11 +294,13 @@ class Core final : public IndexHost {
   std::string generation_path() const;
   std::string generation_path(std::uint64_t generation) const;
   void start();
+  void start_background();
   bool background_index();
 
   // core_columns.cpp
   std::optional<FieldCatalogue> with_fields(const OpenOptions& options) const;
   void adopt_indexed_fields(Row published);
+  bool columns_are_due() const;
   bool make_columns(Row most);
   bool background_columns();
 

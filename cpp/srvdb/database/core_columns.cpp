@@ -33,6 +33,15 @@ void Core::adopt_indexed_fields(Row published) {
   });
 }
 
+// Whether background_columns() has something to do, or to say.
+bool Core::columns_are_due() const {
+  try {
+    return !FieldCatalogue(meta_->read()).is_complete();
+  } catch (const Error&) {
+    return true;
+  }
+}
+
 // True when it has made some, and there may be more.
 bool Core::make_columns(Row most) {
   const std::lock_guard one(checkpoint_mutex_);

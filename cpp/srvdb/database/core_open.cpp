@@ -198,13 +198,24 @@ void Core::start() {
   }
   if (options_.lock_memory) lock_memory(true);
   if (options_.prefault) start_prefault();
-  index_job_->wake();  // not before: recovery takes no locks
-  if (options_.background) {
-    columns_job_->wake();
-  } else if (!options_.read_only) {
-    while (make_columns(kColumnRowsAtOnce)) continue;
-  }
+  start_background();  // not before: recovery takes no locks
   schedule_snapshot();
+}
+
+// Jobs are woken that have something to do: threads begin with the first one that is, and starting
+// them takes longer than all the looking here.
+void Core::start_background() {
+  if (options_.read_only) return;
+  if (!options_.background) {
+    while (make_columns(kColumnRowsAtOnce)) continue;
+    return;
+  }
+  if (columns_are_due()) columns_job_->wake();
+  if (indexer_ && indexer_->has_work()) {
+    index_job_->wake();
+  } else if (calibration_due(*view())) {
+    tuning_job_->wake_after(kMeasurePause);
+  }
 }
 
 std::string Core::generation_path(std::uint64_t generation) const {

@@ -17,9 +17,7 @@ constexpr std::size_t kEncodePieceBytes = 2 * kHugePageBytes;  // codes made in 
 constexpr Row kEncodeBlock = 512;                              // rows one thread codes at a time
 constexpr std::size_t kAutoComponents = std::size_t{2} << 20;  // "auto" links from here on
 
-using Words = std::vector<std::atomic<std::uint64_t>>;
-
-void copy_words(const Words& from, Words& to) noexcept {
+void copy_words(const CodeNotes::Words& from, CodeNotes::Words& to) noexcept {
   for (std::size_t i = 0; i < from.size(); ++i) {
     to[i].store(from[i].load(std::memory_order_relaxed), std::memory_order_relaxed);
   }
@@ -37,18 +35,26 @@ std::shared_ptr<CodeNotes> make_code_notes(Row rows) {
 
 // ---- codes as searches see them ----------------------------------------------------------------
 
-void CodePart::verify(Row first, Row last) const {
-  try {
-    for (Row row = first; row < last; ++row) {
-      const std::uint64_t bit = std::uint64_t{1} << (row % 64);
-      std::atomic<std::uint64_t>& word = notes_->checked[row / 64];
-      if ((word.load(std::memory_order_relaxed) & bit) != 0) continue;
-      codes_.verify(row);
-      word.fetch_or(bit, std::memory_order_relaxed);
+void CodePart::check(Row row) const {
+  if (is_checked(row)) return;
+  // Rows that were coded since the opening are known to the file.
+  if (!codes_.is_verified(row) && !codes_.row_is_good(row)) {
+    try {
+      codes_.throw_damaged(row);
+    } catch (const Error& error) {
+      throw DerivedDamage(error.what());
     }
-  } catch (const Error& error) {
-    throw DerivedDamage(error.what());
   }
+  notes_->checked[row / 64].fetch_or(std::uint64_t{1} << (row % 64), std::memory_order_relaxed);
+}
+
+void CodePart::verify(Row first, Row last) const {
+  for (Row row = first; row < last; ++row) check(row);
+}
+
+void CodePart::verify_each(const Row* rows, std::size_t n) const {
+  for (std::size_t i = 0; i < n; ++i) codes_.prefetch_fix(rows[i]);
+  for (std::size_t i = 0; i < n; ++i) check(rows[i]);
 }
 
 CodesView CodePart::view() const noexcept {
@@ -85,6 +91,17 @@ bool Indexer::wants_codes(const View& view) const noexcept {
 bool Indexer::wants_graph(const View& view) const noexcept {
   const Mode mode = mode_.load(std::memory_order_relaxed);
   return mode == Mode::kHnsw || (mode == Mode::kAuto && view.rows >= auto_rows(view.dim));
+}
+
+bool Indexer::has_work() {
+  const std::lock_guard lock(mutex_);
+  if (read_only_ || stopping_.stopped()) return false;
+  if (graph_damaged_ || codes_damaged_) return true;
+  const std::shared_ptr<const View> view = host_.view();
+  if (!wants_codes(*view) || view->generation != config_.generation) return false;
+  if (!code_files_) return view->file_rows() >= kTrainRows;
+  return coded_ < view->file_rows() ||
+         (wants_graph(*view) && (worth_bulk(coded_) || next_batch_end(linked()) <= coded_));
 }
 
 bool Indexer::step() {

@@ -19,6 +19,7 @@
 
 #include "srvdb/base/error.h"
 #include "srvdb/base/interrupt.h"
+#include "srvdb/base/large_memory.h"
 #include "srvdb/database/options.h"
 #include "srvdb/database/view.h"
 #include "srvdb/index/bulk_build.h"
@@ -41,10 +42,11 @@ class DerivedDamage : public Error {
 
 // What is remembered of codes while they are in use.
 struct CodeNotes {
+  using Words = ZeroedVector<std::atomic<std::uint64_t>>;
+
   explicit CodeNotes(Row rows);
-  std::vector<std::atomic<std::uint64_t>>
-      checked;                                     // a bit for each row whose checksum was compared
-  std::vector<std::atomic<std::uint64_t>> blocks;  // CodesView::blocks
+  Words checked;  // a bit for each row whose checksum was compared
+  Words blocks;   // CodesView::blocks
 };
 std::shared_ptr<CodeNotes> make_code_notes(Row rows);  // for twice as many rows
 
@@ -67,10 +69,16 @@ class CodePart final : public RowVerifier {
       : codes_(std::move(codes)), notes_(std::move(notes)) {}
   // Checks rows not checked before and remembers them. Throws DerivedDamage.
   void verify(Row first, Row last) const override;
+  void verify_each(const Row* rows, std::size_t n) const override;
   CodesView view() const noexcept;
   RowFix fix(Row row) const noexcept { return codes_.fix(row); }
 
  private:
+  bool is_checked(Row row) const noexcept {
+    return (notes_->checked[row / 64].load(std::memory_order_relaxed) >> (row % 64) & 1) != 0;
+  }
+  void check(Row row) const;
+
   StridedView codes_;
   std::shared_ptr<CodeNotes> notes_;
 };
@@ -129,6 +137,8 @@ class Indexer {
   std::shared_ptr<const IndexView> load(const std::vector<ManifestDerived>& derived, Row rows);
 
   void set_mode(Mode mode) noexcept { mode_.store(mode, std::memory_order_relaxed); }
+  // Whether step() would find something to do, as things stand.
+  bool has_work();
   // One piece of background work; true when there is more. Does nothing while optimize() runs.
   bool step();
   // Makes step() and optimize() end soon, with what they have; for closing, and when another

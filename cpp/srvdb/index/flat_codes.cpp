@@ -41,7 +41,7 @@ class CodeScan {
  private:
   // The first n rows of few_.
   void offer_few(std::size_t n, KeyTopK& top) {
-    for (std::size_t i = 0; i < n; ++i) codes_.verify(few_[i]);
+    codes_.verify(few_, n);
     distance_.keys_many(codes_.base, few_, n, keys_);
     offer(
         n, [this](std::size_t i) { return few_[i]; }, top);

@@ -103,7 +103,7 @@ void CodeScreen::block(Row first, Row last, const RowBitmap* excluded, ScreenedT
 void CodeScreen::offer_left(Row first, Row last, const RowBitmap* excluded, ScreenedTopK& top) {
   LiveRows live(excluded, first, last);
   while (const std::size_t n = live.next(few_)) {
-    for (std::size_t i = 0; i < n; ++i) codes_.verify(few_[i]);
+    codes_.verify(few_, n);
     distance_.keys_many(codes_.base, few_, n, keys_);
     for (std::size_t i = 0; i < n; ++i) {
       const CodeBound bound = bounds_.row(few_[i]);

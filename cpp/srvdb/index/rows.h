@@ -27,6 +27,11 @@ class RowVerifier {
   virtual ~RowVerifier() = default;
   // Returns when rows [first, last) are sound, throws Error(kCorruption) when one is not.
   virtual void verify(Row first, Row last) const = 0;
+  // The same of n rows in any order. Whoever knows where their checksums lie asks for all of them
+  // before it compares the first.
+  virtual void verify_each(const Row* rows, std::size_t n) const {
+    for (std::size_t i = 0; i < n; ++i) verify(rows[i], rows[i] + 1);
+  }
 };
 
 struct RowsView {
@@ -94,6 +99,16 @@ struct CodesView {
     if (verifier != nullptr && first < last && !all_checked(first, last)) {
       verifier->verify(first, last);
     }
+  }
+  // The same for n rows in any order.
+  void verify(const Row* rows, std::size_t n) const {
+    if (verifier == nullptr) return;
+    std::uint64_t all = 1;
+    for (std::size_t i = 0; i < n; ++i) {
+      all &= checked[rows[i] / 64].load(std::memory_order_relaxed) >> (rows[i] % 64);
+    }
+    if ((all & 1) == 0) [[unlikely]]
+      verifier->verify_each(rows, n);
   }
   float error(Row r) const noexcept { return errors[std::size_t{r} * error_step]; }
 

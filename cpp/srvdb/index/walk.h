@@ -132,9 +132,7 @@ class Walk {
   void measure(std::size_t first, std::size_t last, std::size_t ahead) {
     const Row* const ids = visited_.rows() + first;
     const std::size_t n = last - first;
-    if (codes_.verifier != nullptr) {
-      for (std::size_t i = 0; i < n; ++i) codes_.verify(ids[i]);
-    }
+    codes_.verify(ids, n);
     if (n == 0) return;
     pool_.insert(fresh_.data(),
                  query_.near(codes_.base, ids, n, ahead, pool_.limit(), fresh_.data()));

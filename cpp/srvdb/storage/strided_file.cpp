@@ -124,6 +124,11 @@ bool StridedView::row_is_good(Row row) const noexcept {
          planted(Bug::kIgnoreRowChecksum);
 }
 
+void StridedView::throw_damaged(Row row) const {
+  corrupt(*path_, kHeaderPageBytes + std::uint64_t{row} * stride_,
+          "checksum of row " + std::to_string(row) + " does not hold");
+}
+
 void StridedView::verify_slow(Row first, Row count) const {
   const std::uint64_t end = std::uint64_t{first} + count;
   if (end > rows_) {
@@ -134,10 +139,7 @@ void StridedView::verify_slow(Row first, Row count) const {
   for (std::uint64_t row = first; row < end; ++row) {
     const Row r = static_cast<Row>(row);
     if (verified_->test(r)) continue;
-    if (!row_is_good(r)) {
-      corrupt(*path_, kHeaderPageBytes + row * stride_,
-              "checksum of row " + std::to_string(row) + " does not hold");
-    }
+    if (!row_is_good(r)) throw_damaged(r);
     verified_->set_word(r / 64, std::uint64_t{1} << (r % 64));
   }
 }

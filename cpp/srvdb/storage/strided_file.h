@@ -94,6 +94,14 @@ class StridedView {
   void verify_range(Row first, Row count) const;
   // False when the row's checksum does not hold; touches no bit. row < rows().
   bool row_is_good(Row row) const noexcept;
+  // Whether the row is known good already.
+  bool is_verified(Row row) const noexcept { return verified_->test(row); }
+  // Asks the memory for what row_is_good() compares with.
+  void prefetch_fix(Row row) const noexcept {
+    __builtin_prefetch(fix_base_ + static_cast<std::size_t>(row) * sizeof(RowFix));
+  }
+  // Error(kCorruption) for a row whose checksum does not hold.
+  [[noreturn]] void throw_damaged(Row row) const;
 
  private:
   friend class StridedFile;

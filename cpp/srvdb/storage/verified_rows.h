@@ -1,14 +1,15 @@
 // One bit a row, set once: "this row's checksum has been verified". Grows by itself.
 //
-// Chunks of 1,048,576 rows are made when first touched; the table of them is small, because it is
-// filled with zeros at every opening. Thread-safe; relaxed atomics, because a set
-// bit guards nothing but repeated work.
+// Chunks of 1,048,576 rows are made when first touched, and take memory where they are; the table
+// of them is small, because it is filled with zeros at every opening. Thread-safe; relaxed atomics,
+// because a set bit guards nothing but repeated work.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 #include <memory>
 
+#include "srvdb/base/large_memory.h"
 #include "srvdb/base/types.h"
 
 namespace srvdb {
@@ -35,7 +36,8 @@ class VerifiedRows {
   static constexpr std::uint32_t kWords = 16384;  // of 64 rows: a chunk of 128 KiB
   static constexpr std::uint32_t kChunks = 4096;
   struct Chunk {
-    std::atomic<std::uint64_t> words[kWords]{};
+    ZeroedVector<std::atomic<std::uint64_t>> words =
+        ZeroedVector<std::atomic<std::uint64_t>>(kWords);
   };
   std::unique_ptr<std::atomic<Chunk*>[]> chunks_;
 };

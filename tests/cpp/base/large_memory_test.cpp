@@ -4,10 +4,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstdint>
 #include <limits>
 #include <numeric>
+#include <utility>
+#include <vector>
 
 namespace srvdb {
 namespace {
@@ -43,6 +46,21 @@ TEST(LargeMemory, RefusesSizesThatOverflow) {
   LargeAllocator<std::uint64_t> allocator;
   EXPECT_THROW(static_cast<void>(allocator.allocate(std::numeric_limits<std::size_t>::max() / 4)),
                std::bad_alloc);
+}
+
+// Of a small one after memory of its size has been used and freed, and of a large one.
+TEST(LargeMemory, ZeroedElementsBeginAsZeros) {
+  for (const std::size_t words : {std::size_t{100}, std::size_t{3} * kLargeBytes}) {
+    { const std::vector<std::uint64_t> before(words, ~std::uint64_t{0}); }
+    ZeroedVector<std::atomic<std::uint64_t>> marks(words);
+    for (const auto& mark : marks) ASSERT_EQ(mark.load(), 0u);
+    marks.back() = 7;
+    const ZeroedVector<std::atomic<std::uint64_t>> moved = std::move(marks);
+    EXPECT_EQ(moved.back().load(), 7u);
+  }
+  ZeroedVector<std::uint32_t> grown(1, 5);
+  for (std::size_t size = 2; size < kLargeBytes; size *= 2) grown.resize(size);
+  EXPECT_EQ(std::accumulate(grown.begin(), grown.end(), 0u), 5u);
 }
 
 }  // namespace
