@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <ctime>
 #include <map>
 #include <set>
 #include <span>
 #include <utility>
 
+#include "srvdb/base/clock.h"
 #include "srvdb/base/crc32c.h"
 #include "srvdb/base/error.h"
 #include "srvdb/storage/tar.h"
@@ -49,7 +49,7 @@ class ArchiveWriter {
         total_bytes_(total_bytes),
         progress_(progress),
         interrupt_(interrupt),
-        time_s_(static_cast<std::int64_t>(std::time(nullptr))) {}
+        time_s_(now_us() / 1'000'000) {}
 
   void add(const ArchiveMember& member) {
     if (member.name == kChecksumsName) {
