@@ -91,12 +91,62 @@ void Pruner::prune(const CodesView& codes, Row self, std::span<const Neighbor> c
     }
     open_.resize(kept);
   }
+  kept_ = chosen_.size();
   if (chosen_.size() >= bound || passed_.empty()) return;
   std::sort(passed_.begin(), passed_.end(), CandidateOrder{self});
   for (const Neighbor& spare : passed_) {
     if (chosen_.size() == bound) break;
     chosen_.push_back(spare.row);
   }
+}
+
+bool Pruner::prune_known(const CodesView& codes, std::span<const Known> candidates,
+                         std::size_t bound) {
+  if (!relaxed_) return false;
+  const std::size_t n = candidates.size();
+  ids_.resize(n);
+  fresh_.clear();
+  for (std::size_t i = 0; i < n; ++i) {
+    ids_[i] = candidates[i].candidate.row;
+    if (candidates[i].role == Role::kNew) fresh_.push_back(i);
+  }
+  keys_.resize(fresh_.size() * n);  // from each new one to all
+  for (std::size_t f = 0; f < fresh_.size(); ++f) {
+    probe_.set(codes.code(ids_[fresh_[f]]));
+    probe_.many(codes.base, ids_.data(), n, keys_.data() + f * n);
+  }
+  chosen_.clear();
+  passed_.clear();
+  taken_.assign(n, 0);
+  bool lost = false;     // a kept one was passed over
+  std::size_t next = 0;  // new ones before the candidate
+  for (std::size_t i = 0; i < n && chosen_.size() < bound; ++i) {
+    const auto& [candidate, role] = candidates[i];
+    bool led = false;
+    if (role == Role::kNew) {
+      const std::int32_t* const keys = keys_.data() + next++ * n;
+      for (std::size_t j = 0; j < i; ++j) led |= taken_[j] != 0 && leads(keys[j], candidate.key);
+    } else if (role == Role::kKept) {
+      for (std::size_t f = 0; f < next; ++f) {
+        led |= taken_[fresh_[f]] != 0 && leads(keys_[f * n + i], candidate.key);
+      }
+      lost |= led;
+    } else {
+      if (lost) return false;
+      led = true;
+    }
+    if (led) {
+      passed_.push_back(candidate);
+    } else {
+      taken_[i] = 1;
+      chosen_.push_back(candidate.row);
+    }
+  }
+  kept_ = chosen_.size();
+  for (std::size_t i = 0; i < passed_.size() && chosen_.size() < bound; ++i) {
+    chosen_.push_back(passed_[i].row);
+  }
+  return true;
 }
 
 }  // namespace srvdb

@@ -76,7 +76,23 @@ class Pruner {
   // chosen(), best first.
   void prune(const CodesView& codes, Row self, std::span<const Neighbor> candidates,
              std::size_t bound);
+
+  // What a candidate was when the links were last chosen.
+  enum class Role : std::uint8_t { kKept, kSpare, kNew };
+  struct Known {
+    Neighbor candidate;
+    Role role;
+  };
+  // The same with fewer distances, for few new candidates beside the links that prune(), or this,
+  // has chosen for the row by the same codes: kept ones are known not to lead to each other, spare
+  // ones to be led to by a kept one. False, and nothing is chosen, when that does not tell the
+  // answer (a kept one is passed over, which may have led to a spare one), and under ip, where
+  // distances between codes depend on the direction.
+  bool prune_known(const CodesView& codes, std::span<const Known> candidates, std::size_t bound);
+
+  // Best first: those that were kept, then the spare ones.
   std::span<const Row> chosen() const noexcept { return chosen_; }
+  std::size_t kept() const noexcept { return kept_; }
 
  private:
   // alpha squared, as a fraction
@@ -89,11 +105,14 @@ class Pruner {
 
   bool relaxed_;
   CodeProbe probe_;
+  std::size_t kept_ = 0;
   std::vector<Row> chosen_;
   std::vector<Neighbor> open_;    // neither chosen nor passed over, in order
   std::vector<Neighbor> passed_;  // passed over
   std::vector<Row> ids_;
   std::vector<std::int32_t> keys_;
+  std::vector<std::size_t> fresh_;   // prune_known: new candidates, by position
+  std::vector<std::uint8_t> taken_;  // likewise: whether a candidate was kept
 };
 
 }  // namespace srvdb

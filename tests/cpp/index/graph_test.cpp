@@ -154,6 +154,25 @@ TEST(Graph, BatchBoundariesDependOnRowNumbersAlone) {
   }
 }
 
+// A builder keeps what pruning has found out about the links it made: only time may depend on it.
+TEST(Graph, LinksDoNotDependOnWhatTheirBuilderRemembers) {
+  const std::size_t dim = 12;
+  const GraphParams params{.m = 5, .ef_construction = 40};
+  for (const Metric metric : kMetrics) {
+    for (const std::size_t clusters : {1, 60}) {
+      const auto values = clustered(3000, dim, clusters, 0.05, 11);
+      TestGraph forgetful(values, dim, metric, 0, params);
+      while (forgetful.graph->linked() < 3000) {
+        GraphBuilder(*forgetful.graph)
+            .link(forgetful.codes_view(), forgetful.quantizer,
+                  {.last = 3000, .partial = true, .max_batches = 1});
+      }
+      EXPECT_EQ(forgetful.image(), TestGraph(values, dim, metric, 1, params).image())
+          << metric_name(metric) << ", " << clusters << " clusters";
+    }
+  }
+}
+
 TEST(Graph, EveryLinkIsADistinctLinkedRowAndNoRowLinksToItself) {
   const TestGraph data(clustered(4000, 6, 40, 0.001, 9), 6, Metric::kL2, 2);
   for (Row r = 0; r < 4000; ++r) {
