@@ -4,6 +4,11 @@
 
 include(googletest)
 
+set(test_timeout_s 600)
+if(SRVDB_SANITIZE)
+  set(test_timeout_s 2400) # ten times as slow, and not everyone's machine is idle
+endif()
+
 set(also_simd srvdb_distance) # kernels are held to the error margins that distance proves
 
 foreach(layer base simd distance quant index storage filter database)
@@ -21,7 +26,7 @@ foreach(layer base simd distance quant index storage filter database)
             GTest::gtest GTest::gtest_main
   )
   add_test(NAME ${target} COMMAND ${target} --gtest_brief=1)
-  set_tests_properties(${target} PROPERTIES TIMEOUT 600)
+  set_tests_properties(${target} PROPERTIES TIMEOUT ${test_timeout_s})
 endforeach()
 
 # srvdb_soak: the long tests (tests/README.md); ctest runs a short form of each.

@@ -33,6 +33,7 @@ enum class Bug : unsigned char {
   kKeepRefusedRows,
   kIgnoreLogTail,
   kForgetColumnUpdate,
+  kKeepStaleAnswers,
 };
 
 inline constexpr std::array kBugNames = {
@@ -58,8 +59,9 @@ inline constexpr std::array kBugNames = {
     "keep_refused_rows",
     "ignore_log_tail",
     "forget_column_update",
+    "keep_stale_answers",
 };
-static_assert(kBugNames.size() == static_cast<std::size_t>(Bug::kForgetColumnUpdate) + 1);
+static_assert(kBugNames.size() == static_cast<std::size_t>(Bug::kKeepStaleAnswers) + 1);
 
 #ifdef SRVDB_PLANTED_BUGS
 bool planted(Bug bug) noexcept;

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "srvdb/base/planted_bugs.h"
 #include "srvdb/database/batch_check.h"
 #include "srvdb/database/core.h"
 #include "srvdb/database/row_documents.h"
@@ -38,6 +39,7 @@ bool is_of(const FilterCache::Entry& filter, const View& view) {
 }  // namespace
 
 void Core::note_edit(Sequence sequence, Row row) {
+  if (planted(Bug::kKeepStaleAnswers)) return;
   recent_edits_.emplace_back(sequence, row);
   if (recent_edits_.size() <= kRememberedEdits) return;
   edits_after_ = recent_edits_.front().first;

@@ -140,6 +140,8 @@ bool FaultRun::do_step(Database& db, const Step& step) {
   step.apply(after);
   const std::string wrong = difference(after.rows, read_rows(db));
   if (!wrong.empty()) throw Mismatch(wrong + " after an acknowledged " + step.kind_name());
+  // The same filters each time, so that kept answers must follow what has changed.
+  if (worlds_.size() % 4 == 0) check_filters(db, after.rows, seed_);
   after.log = read_log(db);
   worlds_.push_back(std::move(after));
   if (step.kind == Step::Kind::kPersist) floor_ = worlds_.size() - 1;
