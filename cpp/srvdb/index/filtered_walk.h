@@ -10,7 +10,8 @@
 // what is taken of them, when, and where the walk ends differ.)
 //
 // Where eligible rows lie far from the query, as when excluded ones surround it, more of them are
-// about equally near and the k best are among more: ReachPool then goes on beyond ef.
+// about equally near and the k best are among more: ReachPool then goes on beyond ef. A query in
+// the midst of a whole region that is excluded is given up (kOverBudget), for a scan.
 #pragma once
 
 #include <algorithm>
@@ -36,7 +37,6 @@ class FilteredWalk {
         query_(query),
         limit_(limit),
         linked_(graph.mapped() ? graph.linked() : kMaxGraphRows),
-        node_bytes_(graph.params().node_bytes()),
         enough_(enough_links(graph.params().bound(), options.far)),
         most_waypoints_(std::size_t{kFarHops} * graph.params().bound()),
         far_(options.far),
@@ -46,7 +46,7 @@ class FilteredWalk {
         links_(scratch.links),
         fresh_(scratch.fresh),
         pool_(scratch, options, query.nearest_key()),
-        take_(simd::kernels().pool.take),
+        pick_(simd::kernels().pool),
         share_(options.share),
         sure_(options.sure),
         budget_(options.budget) {
@@ -55,7 +55,9 @@ class FilteredWalk {
     const std::size_t bound = graph.params().bound();
     step_ = std::max<std::size_t>(2 * bound + enough_, kEntries);
     if (fresh_.size() < step_ + 16) fresh_.resize(step_ + 16);
-    if (waypoints_.size() < most_waypoints_ + bound) waypoints_.resize(most_waypoints_ + bound);
+    if (waypoints_.size() < most_waypoints_ + bound + 16) {
+      waypoints_.resize(most_waypoints_ + bound + 16);
+    }
     if (links_.size() < bound) links_.resize(bound);
     reserve();
   }
@@ -64,8 +66,8 @@ class FilteredWalk {
   void enter() {
     add_entries(kEntries);
     if (count_ < kFewEntries) add_entries(kManyPlaces);  // they lie close together
-    measure(0, count_);
-    measured_ = count_;
+    ask(0, std::min(kEntriesAhead, count_));
+    while (measured_ < count_) measure_next(std::min(kEntriesAhead, count_ - measured_));
     prefetch_next();
   }
 
@@ -76,21 +78,22 @@ class FilteredWalk {
     Row row = 0;
     const bool more = pool_.next(row);
     if (!more && measured_ == asked) {
-      return finish(sure_ && apart_ >= 1 ? WalkEnd::kOverBudget : WalkEnd::kComplete);
+      const bool doubted = apart_ >= 1 && (sure_ || is_in_hole());
+      return finish(doubted ? WalkEnd::kOverBudget : WalkEnd::kComplete);
     }
     if (more && !gather(row)) return finish(WalkEnd::kDamaged);
     if (more) ++expanded_;
     if (expanded_ <= kStrict) {
       if (more && !hop()) return finish(WalkEnd::kDamaged);
-      ask(asked);
-      measure(measured_, count_);
-      measured_ = count_;
+      ask(measured_, count_);
+      measure_next(count_ - measured_);
     } else {
-      measure(measured_, asked);
-      measured_ = asked;
+      // What the row links to is asked for meanwhile, and its waypoints' nodes come.
+      const std::size_t gathered = measured_ != asked ? count_ : asked;
+      measure_next(asked - measured_);
       prefetch_next();
       if (more && !hop()) return finish(WalkEnd::kDamaged);
-      ask(asked);
+      ask(gathered, count_);
     }
     prefetch_next();
     return count_ + hopped_ <= budget_ || finish(WalkEnd::kOverBudget);
@@ -108,11 +111,15 @@ class FilteredWalk {
   }
 
  private:
-  static constexpr std::size_t kStrict = 5;    // rows expanded in strict order
-  static constexpr std::size_t kEntries = 64;  // at most
+  static constexpr std::size_t kStrict = 5;         // rows expanded in strict order
+  static constexpr std::size_t kEntries = 64;       // at most
+  static constexpr std::size_t kEntriesAhead = 16;  // on their way from memory
   static constexpr std::size_t kFewEntries = 16;
   static constexpr std::size_t kManyPlaces = 1024;
   static constexpr std::size_t kFarHops = 3;  // waypoints for each of a row's links, at most
+  static constexpr std::size_t kSample = 64;  // rows that tell of a hole,
+  static constexpr double kHoleShare = 0.2;
+  static constexpr std::size_t kManyNearer = 3;  // of them excluded ones near the query, at least
   static constexpr double kApart = 0.15;
   static constexpr double kThin = 2.5;
   static constexpr std::size_t kAhead = 12;  // nodes on their way from memory
@@ -132,6 +139,26 @@ class FilteredWalk {
     apart_ = std::min(1.0, std::abs(std::log(here / share_)) / kApart);
     const double gone = 1 - share_;
     pool_.set_doubt(std::min(1.0, apart_ + gone * kThin), std::min(1.0, apart_ + gone / 7));
+  }
+
+  // That the query lies in the midst of excluded rows: of a sample of these, many are nearer than
+  // what was found. The eligible rows nearest to it are then linked to by excluded ones, of which
+  // the walk has seen few. (Where few rows are eligible, it looks at excluded ones' links anyway.)
+  bool is_in_hole() {
+    if (share_ < kHoleShare) return false;
+    std::size_t n = 0;
+    for (std::size_t i = 0; i < std::min<std::size_t>(kSample, limit_); ++i) {
+      const Row row = entry_row(limit_, std::min<std::size_t>(kSample, limit_), i);
+      if (marks_.excluded(row)) waypoints_[n++] = row;
+    }
+    if (n == 0) return false;
+    for (std::size_t i = 0; i < n; ++i) {
+      prefetch_lines(codes_.base + std::size_t{waypoints_[i]} * codes_.stride, codes_.stride);
+    }
+    for (std::size_t i = 0; codes_.verifier != nullptr && i < n; ++i) codes_.verify(waypoints_[i]);
+    const std::size_t nearer =
+        query_.near(codes_.base, waypoints_.data(), n, 0, pool_.wanted_key(), fresh_.data());
+    return nearer >= kManyNearer && 3 * nearer >= n;
   }
 
   bool finish(WalkEnd end) noexcept {
@@ -168,7 +195,7 @@ class FilteredWalk {
     eligible_seen_ += eligible_;
     set_doubt();
     if (eligible_ >= enough_) n_waypoints_ = 0;
-    for (std::size_t i = 0; i < std::min(n_waypoints_, kAhead); ++i) fetch_node(waypoints_[i]);
+    for (std::size_t i = 0; i < std::min(n_waypoints_, kAhead); ++i) graph_.prefetch(waypoints_[i]);
     return true;
   }
 
@@ -178,7 +205,7 @@ class FilteredWalk {
   bool hop() {
     const std::size_t enough = count_ + enough_ - std::min(eligible_, enough_);
     for (std::size_t i = 0; i < n_waypoints_ && count_ < enough; ++i) {
-      if (i + kAhead < n_waypoints_) fetch_node(waypoints_[i + kAhead]);
+      if (i + kAhead < n_waypoints_) graph_.prefetch(waypoints_[i + kAhead]);
       const Row row = waypoints_[i];
       if (far_ && marks_.hopped(row)) continue;  // it was a waypoint twice
       const std::uint32_t* const node = graph_.node(row);
@@ -205,77 +232,64 @@ class FilteredWalk {
     std::size_t eligible = 0;
     for (std::size_t i = first; i < n_waypoints_; ++i) {
       const Row id = rows[i];
-      const bool excluded = marks_.excluded(id);
-      rows[kept] = id;
-      kept += excluded && !marks_.hopped(id) ? 1u : 0u;
-      eligible += excluded ? 0u : 1u;
+      const auto excluded = static_cast<std::size_t>(marks_.excluded(id));
+      const auto hopped = static_cast<std::size_t>(marks_.hopped(id));
+      rows[kept] = id;  // without a branch, because all are as likely
+      kept += excluded & ~hopped;
+      eligible += 1 - excluded;
     }
     n_waypoints_ = kept;
     return eligible;
   }
 
+  // A node's links: copied where they may be changing.
+  const std::uint32_t* links_of(const std::uint32_t* node, std::uint32_t degree) noexcept {
+    if (graph_.mapped()) return node + 2;
+    for (std::uint32_t i = 0; i < degree; ++i) links_[i] = Graph::load_word(node + 2 + i);
+    return links_.data();
+  }
+
   // Appends the rows that a node links to and that are free to rows_, and marks them; the rest goes
-  // to waypoints_. False when a link leads beyond all rows. Without a branch for a row that is
-  // taken, because either is as likely.
+  // to waypoints_. False when a link leads beyond all rows.
   bool take_all(const std::uint32_t* node) {
     const std::uint32_t degree = graph_.degree(node);
-    std::uint64_t* const taken = marks_.taken();
-    Row* const rows = rows_.data();
-    Row* const others = waypoints_.data();
-    std::size_t count = count_;
-    std::size_t n_others = n_waypoints_;
-    for (std::uint32_t i = 0; i < degree; ++i) {
-      const Row id = Graph::load_word(node + 2 + i);
-      if (id >= limit_) [[unlikely]] {
-        if (id >= linked_) return false;
-        continue;
-      }
-      const std::uint64_t word = taken[id / 64];
-      const std::uint64_t known = word >> (id % 64) & 1;
-      taken[id / 64] = word | std::uint64_t{1} << (id % 64);
-      rows[count] = id;
-      count += 1 - known;
-      others[n_others] = id;
-      n_others += known;
-    }
-    count_ = count;
-    n_waypoints_ = n_others;
-    return true;
+    Row largest = 0;
+    count_ +=
+        pick_.part(marks_.taken(), links_of(node, degree), degree, limit_, rows_.data() + count_,
+                   waypoints_.data() + n_waypoints_, &n_waypoints_, &largest);
+    return largest < linked_;
   }
 
   // The same without the rest.
   bool take_free(const std::uint32_t* node) {
     const std::uint32_t degree = graph_.degree(node);
-    const std::uint32_t* ids = node + 2;
-    if (!graph_.mapped()) {  // they may be changing
-      for (std::uint32_t i = 0; i < degree; ++i) links_[i] = Graph::load_word(ids + i);
-      ids = links_.data();
-    }
     Row largest = 0;
-    count_ += take_(marks_.taken(), ids, degree, limit_, rows_.data() + count_, &largest);
+    count_ += pick_.take(marks_.taken(), links_of(node, degree), degree, limit_,
+                         rows_.data() + count_, &largest);
     return largest < linked_;
   }
 
-  void fetch_node(Row row) const noexcept { prefetch_lines(graph_.node(row), node_bytes_); }
   void prefetch_next() noexcept {
     Row next = 0;
-    if (pool_.peek(next)) fetch_node(next);
+    if (pool_.peek(next)) graph_.prefetch(next);
   }
-  // Asks for the codes of the rows seen as the first-th and later.
-  void ask(std::size_t first) const noexcept {
-    for (std::size_t i = first; i < count_; ++i) {
+  // Asks for the codes of the rows seen as the first-th to the last-th.
+  void ask(std::size_t first, std::size_t last) const noexcept {
+    for (std::size_t i = first; i < last; ++i) {
       prefetch_lines(codes_.base + std::size_t{rows_[i]} * codes_.stride, codes_.stride);
     }
   }
-  // Offers the rows that were seen as the first-th to the last-th to the pool.
-  void measure(std::size_t first, std::size_t last) {
-    const Row* const ids = rows_.data() + first;
-    const std::size_t n = last - first;
+  // Offers the next n rows seen to the pool; asks for the codes of those after them.
+  void measure_next(std::size_t n) {
+    const Row* const ids = rows_.data() + measured_;
+    measured_ += n;
     if (codes_.verifier != nullptr) {
       for (std::size_t i = 0; i < n; ++i) codes_.verify(ids[i]);
     }
     if (n == 0) return;
-    pool_.insert(fresh_.data(), query_.near(codes_.base, ids, n, 0, pool_.limit(), fresh_.data()));
+    const std::size_t ahead = count_ - measured_;
+    pool_.insert(fresh_.data(),
+                 query_.near(codes_.base, ids, n, ahead, pool_.limit(), fresh_.data()));
   }
 
   const Graph& graph_;
@@ -283,7 +297,6 @@ class FilteredWalk {
   const CodeDistance& query_;
   const Row limit_;
   const Row linked_;
-  const std::size_t node_bytes_;
   const std::size_t enough_;
   const std::size_t most_waypoints_;
   const bool far_;
@@ -293,7 +306,7 @@ class FilteredWalk {
   std::vector<Row>& links_;  // of a node, copied
   std::vector<std::uint64_t>& fresh_;
   ReachPool pool_;
-  const decltype(simd::PoolKernels::take) take_;
+  const simd::PoolKernels pick_;
   const double share_;
   const bool sure_;
   const std::size_t budget_;

@@ -24,14 +24,19 @@ bool exact_codes(const CodesView& codes, const CodeQuery& prepared,
                      [&](const Neighbor& row) { return codes.error(row.row) == 0; });
 }
 
+constexpr std::size_t kSample = 8;
+// Of a scan: far from the query many rows are about equally near.
+constexpr std::size_t kScanSample = 32;
+
 // The k best by exact score among a walk's candidates, which come best by code first. At least
-// kSample of them are read; how far their scores lie from what their codes say tells how far others
-// may, and reading ends where no other is likely to be among the best. So good codes cost little
-// more than k rows, and coarse ones (tight clusters, whose rows share codes) are made up for.
+// `sample` of them are read; how far their scores lie from what their codes say tells how far
+// others may, and reading ends where no other is likely to be among the best. So good codes cost
+// little more than k rows, and coarse ones (tight clusters, whose rows share codes) are made up
+// for.
 std::vector<ScoredRow> rerank(const RowsView& rows, const CodesView& codes,
                               const CodeQuery& prepared, const float* query,
-                              const std::vector<Neighbor>& found, std::size_t k) {
-  constexpr std::size_t kSample = 8;
+                              const std::vector<Neighbor>& found, std::size_t k,
+                              std::size_t sample) {
   constexpr double kDoubt = 2;  // times the farthest off is taken for possible
   constexpr std::size_t kSide = simd::kScoredAtOnce;
   const std::size_t n = found.size();
@@ -47,7 +52,7 @@ std::vector<ScoredRow> rerank(const RowsView& rows, const CodesView& codes,
     prefetch_lines(rows.row(found[i].row), rows.dim * sizeof(float));
   }
   const ExactScorer scorer(prepared.metric(), query, rows.dim);
-  const std::size_t least = std::max(k, kSample);
+  const std::size_t least = std::max(k, sample);
   double margin = 0;
   const auto in_doubt = [&](std::size_t i) {
     if (i < least || i >= n) return i < n;
@@ -154,7 +159,8 @@ struct Searching {
                  .interrupt = options.interrupt},
                 found);
     }
-    result.rows = rerank(rows, codes, prepared, query, found, options.k);
+    const std::size_t sample = result.scanned ? kScanSample : kSample;
+    result.rows = rerank(rows, codes, prepared, query, found, options.k, sample);
     return result;
   }
 };

@@ -46,6 +46,8 @@ class ReachPool {
   std::int32_t limit() const noexcept {
     return std::min(pool_.key_below(most_ - 1), std::max(pool_.key_below(least_ - 1), reach_));
   }
+  // The largest key of rows that are nearer than the last one wanted.
+  std::int32_t wanted_key() const noexcept { return pool_.key_below(wanted_ - 1); }
   void insert(const std::uint64_t* candidates, std::size_t n) noexcept {
     if (n == 0) return;
     pool_.insert(candidates, n);

@@ -39,6 +39,11 @@ class RowBitmap {
     if (chunk >= chunks_.size() || !chunks_[chunk]) return 0;
     return chunks_[chunk]->words[index % kWords];
   }
+  // The kChunkRows / 64 words of the index-th chunk of rows; null: it has no member.
+  const std::uint64_t* chunk_words(std::size_t index) const noexcept {
+    const Chunk* const found = chunk(index);
+    return found != nullptr ? found->words.data() : nullptr;
+  }
   // word(first) and on, as many as there is room for.
   void copy_words(std::size_t first, std::span<std::uint64_t> out) const noexcept;
   // Number of members.

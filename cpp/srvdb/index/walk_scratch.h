@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstdint>
 #include <cstring>
@@ -83,7 +84,11 @@ class RowMarks {
     excluded.copy_words(0, {taken_.data(), words});
     for (const Row row : hops_) hopped_[row / 64] = 0;
     hops_.clear();
-    excluded_ = &excluded;
+    excluded_.clear();
+    for (std::size_t i = 0; i * RowBitmap::kChunkRows <= limit; ++i) {
+      const std::uint64_t* const chunk = excluded.chunk_words(i);
+      excluded_.push_back(chunk != nullptr ? chunk : kNone.data());
+    }
   }
   // The row is taken and not excluded.
   void bar(Row row) noexcept { taken_[row / 64] |= bit(row); }
@@ -102,8 +107,11 @@ class RowMarks {
     }
     return kNoRow;
   }
-  bool excluded(Row row) const noexcept { return excluded_->test(row); }
-  bool hopped(Row row) const noexcept { return (hopped_[row / 64] & bit(row)) != 0; }
+  bool excluded(Row row) const noexcept {
+    const Row at = row % static_cast<Row>(RowBitmap::kChunkRows);
+    return (excluded_[row >> RowBitmap::kChunkBits][at / 64] >> (at % 64) & 1) != 0;
+  }
+  bool hopped(Row row) const noexcept { return (hopped_[row / 64] >> (row % 64) & 1) != 0; }
   void set_hopped(Row row) {
     hopped_[row / 64] |= bit(row);
     hops_.push_back(row);
@@ -117,7 +125,8 @@ class RowMarks {
   std::vector<std::uint64_t> taken_;
   std::vector<std::uint64_t> hopped_;
   std::vector<Row> hops_;
-  const RowBitmap* excluded_ = nullptr;
+  static constexpr std::array<std::uint64_t, RowBitmap::kChunkRows / 64> kNone{};
+  std::vector<const std::uint64_t*> excluded_;  // words of each chunk of rows
 };
 
 // An entry of a pool is one word: key (biased to unsigned) in the upper half, row in the next 31

@@ -51,9 +51,10 @@ struct PlainPool {
   }
 
   // Without a branch for an id that is marked, because either is as likely.
-  static std::size_t take(std::uint64_t* marks, const std::uint32_t* ids, std::size_t n,
-                          std::uint32_t limit, std::uint32_t* out,
-                          std::uint32_t* largest) noexcept {
+  template <class Other>
+  SRVDB_INLINE static std::size_t split(std::uint64_t* marks, const std::uint32_t* ids,
+                                        std::size_t n, std::uint32_t limit, std::uint32_t* out,
+                                        const Other& other, std::uint32_t* largest) noexcept {
     std::size_t count = 0;
     std::uint32_t most = 0;
     for (std::size_t i = 0; i < n; ++i) {
@@ -61,18 +62,38 @@ struct PlainPool {
       most = most < id ? id : most;
       if (id >= limit) continue;  // hardly ever
       const std::uint64_t word = marks[id / 64];
+      const auto known = static_cast<std::size_t>(word >> (id % 64) & 1);
       out[count] = id;
-      count += 1 - static_cast<std::size_t>(word >> (id % 64) & 1);
+      count += 1 - known;
+      other(id, known);
       marks[id / 64] = word | std::uint64_t{1} << (id % 64);
     }
     *largest = most;
+    return count;
+  }
+  static std::size_t take(std::uint64_t* marks, const std::uint32_t* ids, std::size_t n,
+                          std::uint32_t limit, std::uint32_t* out,
+                          std::uint32_t* largest) noexcept {
+    const auto drop = [](std::uint32_t, std::size_t) noexcept {};
+    return split(marks, ids, n, limit, out, drop, largest);
+  }
+  static std::size_t part(std::uint64_t* marks, const std::uint32_t* ids, std::size_t n,
+                          std::uint32_t limit, std::uint32_t* out, std::uint32_t* others,
+                          std::size_t* n_others, std::uint32_t* largest) noexcept {
+    std::size_t more = 0;
+    const auto keep = [&](std::uint32_t id, std::size_t known) noexcept {
+      others[more] = id;
+      more += known;
+    };
+    const std::size_t count = split(marks, ids, n, limit, out, keep, largest);
+    *n_others += more;
     return count;
   }
 };
 
 template <class Pool>
 constexpr PoolKernels make_pool_kernels() {
-  return {.insert = &Pool::insert, .open = &Pool::open, .take = &Pool::take};
+  return {.insert = &Pool::insert, .open = &Pool::open, .take = &Pool::take, .part = &Pool::part};
 }
 
 }  // namespace

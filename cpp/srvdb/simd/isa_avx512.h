@@ -163,9 +163,11 @@ struct Avx512Pool {
     return ef;
   }
 
-  static std::size_t take(std::uint64_t* marks, const std::uint32_t* ids, std::size_t n,
-                          std::uint32_t limit, std::uint32_t* out,
-                          std::uint32_t* largest) noexcept {
+  // Calls others(those of 16 ids that were marked, as a mask, ids) for each 16.
+  template <class Others>
+  SRVDB_INLINE static std::size_t split(std::uint64_t* marks, const std::uint32_t* ids,
+                                        std::size_t n, std::uint32_t limit, std::uint32_t* out,
+                                        const Others& others, std::uint32_t* largest) noexcept {
     std::size_t count = 0;
     __m512i most = _mm512_setzero_si512();
     const __m512i one = _mm512_set1_epi32(1);
@@ -184,11 +186,31 @@ struct Avx512Pool {
       _mm512_storeu_si512(out + count,
                           _mm512_maskz_compress_epi32(static_cast<__mmask16>(free), id));
       count += static_cast<std::size_t>(__builtin_popcount(free));
+      others(static_cast<unsigned>(below) & ~free, id);
     }
     for (std::size_t i = 0; i < count; ++i) {
       marks[out[i] / 64] |= std::uint64_t{1} << (out[i] % 64);
     }
     *largest = _mm512_reduce_max_epu32(most);
+    return count;
+  }
+  static std::size_t take(std::uint64_t* marks, const std::uint32_t* ids, std::size_t n,
+                          std::uint32_t limit, std::uint32_t* out,
+                          std::uint32_t* largest) noexcept {
+    const auto drop = [](unsigned, __m512i) noexcept {};
+    return split(marks, ids, n, limit, out, drop, largest);
+  }
+  static std::size_t part(std::uint64_t* marks, const std::uint32_t* ids, std::size_t n,
+                          std::uint32_t limit, std::uint32_t* out, std::uint32_t* others,
+                          std::size_t* n_others, std::uint32_t* largest) noexcept {
+    std::size_t more = 0;
+    const auto keep = [&](unsigned known, __m512i id) noexcept {
+      _mm512_storeu_si512(others + more,
+                          _mm512_maskz_compress_epi32(static_cast<__mmask16>(known), id));
+      more += static_cast<std::size_t>(__builtin_popcount(known));
+    };
+    const std::size_t count = split(marks, ids, n, limit, out, keep, largest);
+    *n_others += more;
     return count;
   }
 };

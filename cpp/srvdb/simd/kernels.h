@@ -72,6 +72,11 @@ struct PoolKernels {
   // number, and the largest of all ids (0 where there are none) in `largest`.
   std::size_t (*take)(std::uint64_t* marks, const std::uint32_t* ids, std::size_t n,
                       std::uint32_t limit, std::uint32_t* out, std::uint32_t* largest) noexcept;
+  // The same; those below `limit` whose bit was set go to `others`, in order, which has room for
+  // n + 16. Adds their number to n_others.
+  std::size_t (*part)(std::uint64_t* marks, const std::uint32_t* ids, std::size_t n,
+                      std::uint32_t limit, std::uint32_t* out, std::uint32_t* others,
+                      std::size_t* n_others, std::uint32_t* largest) noexcept;
 };
 inline constexpr std::size_t kPairColumns = 64;  // of a panel of codes come in multiples of it
 

@@ -275,6 +275,36 @@ TEST(ExcludedRows, RowsThatLieTogetherAreEntered) {
   EXPECT_GE(found, 0.98);
 }
 
+// The region that queries come from is excluded as a whole, and the rows nearest to it are linked
+// to by excluded ones above all.
+TEST(ExcludedRows, AQueryInTheMidstOfThemKeepsRecall) {
+  const std::size_t dim = 16;
+  std::vector<float> values = make_values(Values::kOrdinary, 10'000 * dim, 17);
+  for (std::size_t i = 0; i < 3000 * dim; ++i) values[i] += 3;
+  const TestGraph data(values, dim, Metric::kCosine, 2);
+  const std::vector<float> queries(values.begin(), values.begin() + 60 * dim);
+  std::vector<Row> gone(3000);
+  for (Row r = 0; r < 3000; ++r) gone[r] = r;
+  const RowBitmap excluded = RowBitmap().with_rows(gone);
+  const auto recall_of = [&](const RowBitmap* without, std::size_t* scans) {
+    return recall(data.rows, Metric::kCosine, queries, 10, without, [&](const float* query) {
+      const GraphResult result = data.search(query, {.k = 10, .ef = 50, .excluded = without});
+      if (scans != nullptr) *scans += result.scanned ? 1 : 0;
+      return result.rows;
+    });
+  };
+  std::size_t scans = 0;
+  EXPECT_GE(recall_of(&excluded, &scans), recall_of(nullptr, nullptr) - kHalfAPoint);
+  EXPECT_GT(scans, 0u);
+  // Rows like the queries, with others excluded: nothing to scan for.
+  std::vector<Row> others(3500);
+  for (Row r = 0; r < 3500; ++r) others[r] = 3000 + r;
+  const RowBitmap away = RowBitmap().with_rows(others);
+  scans = 0;
+  EXPECT_GE(recall_of(&away, &scans), recall_of(nullptr, nullptr) - kHalfAPoint);
+  EXPECT_EQ(scans, 0u);
+}
+
 TEST(SearchPlan, WalksWhileThatIsTheCheaperAndScansBeyond) {
   const PlanInput all{
       .rows = 1'000'000, .eligible = 1'000'000, .ef = 100, .k = 10, .code_bytes = 128};

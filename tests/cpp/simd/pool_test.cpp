@@ -87,11 +87,17 @@ TEST(PoolKernels, TakeWhatIsNotMarkedOnEveryInstructionSet) {
       std::shuffle(ids.begin(), ids.end(), random);
       ids.resize(random() % 70);
       std::vector<std::uint64_t> marked = marks;
+      std::vector<std::uint64_t> parted = marks;
       std::vector<std::uint32_t> expected;
+      std::vector<std::uint32_t> rest{7};
       std::uint32_t most = 0;
       for (const std::uint32_t id : ids) {
         most = std::max(most, id);
-        if (id >= kLimit || (marks[id / 64] >> (id % 64) & 1) != 0) continue;
+        if (id >= kLimit) continue;
+        if ((marks[id / 64] >> (id % 64) & 1) != 0) {
+          rest.push_back(id);
+          continue;
+        }
         expected.push_back(id);
         marked[id / 64] |= std::uint64_t{1} << (id % 64);
       }
@@ -100,6 +106,16 @@ TEST(PoolKernels, TakeWhatIsNotMarkedOnEveryInstructionSet) {
       out.resize(k->pool.take(marks.data(), ids.data(), ids.size(), kLimit, out.data(), &largest));
       ASSERT_EQ(out, expected) << k->name;
       ASSERT_EQ(marks, marked) << k->name;
+      ASSERT_EQ(largest, most) << k->name;
+      std::vector<std::uint32_t> others(1 + ids.size() + 16, 7);
+      std::size_t n_others = 1;
+      out.resize(ids.size() + 16);
+      out.resize(k->pool.part(parted.data(), ids.data(), ids.size(), kLimit, out.data(),
+                              others.data() + 1, &n_others, &largest));
+      others.resize(n_others);
+      ASSERT_EQ(out, expected) << k->name;
+      ASSERT_EQ(others, rest) << k->name;
+      ASSERT_EQ(parted, marked) << k->name;
       ASSERT_EQ(largest, most) << k->name;
     }
   }
