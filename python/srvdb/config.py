@@ -348,10 +348,10 @@ def _configuration(
     """Return the configuration's values and what messages call it."""
     if config is None:
         # As nearly always there is no file, for which no Path is worth its time.
-        if directory is None or not os.path.isfile(os.path.join(directory, FILE_NAME)):  # noqa: PTH113, PTH118
+        file = "" if directory is None else os.path.join(directory, FILE_NAME)  # noqa: PTH118
+        if not os.path.isfile(file):  # noqa: PTH113
             return {}, "config"
-        path = Path(directory) / FILE_NAME
-        return _read_toml(path), str(path)
+        return _read_toml(Path(file)), file
     if isinstance(config, Mapping):
         return config, "config"
     path = Path(config)
