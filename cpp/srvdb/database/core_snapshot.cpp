@@ -10,6 +10,7 @@
 #include "srvdb/base/error.h"
 #include "srvdb/base/events.h"
 #include "srvdb/database/core.h"
+#include "srvdb/database/field_catalogue.h"
 #include "srvdb/database/generation_files.h"
 #include "srvdb/database/snapshot.h"
 #include "srvdb/storage/archive.h"
@@ -249,7 +250,16 @@ void Core::note_restore(MetaStore& restored, const std::string& name, const std:
   details.append("}");
   const MetaState state = restored.state();
   const MetaStore::ReadTxn present = meta_->read();
+  // Which fields are indexed is a setting of the database, which stays as it is. The background
+  // makes the columns once the generation has changed.
+  FieldCatalogue wanted = FieldCatalogue(present).fresh();
+  const bool other_fields = FieldCatalogue(restored.read()).only() != wanted.only();
+  wanted.set_missing(0, state.published_rows);
   restored.update([&](MetaStore::WriteTxn& txn) {
+    if (other_fields) {
+      txn.clear_columns();
+      txn.set_column_state(as_byte_span(wanted.state_bytes()));
+    }
     continue_history(txn, present, state, LogOperation::kRestoreSnapshot, details);
   });
 }

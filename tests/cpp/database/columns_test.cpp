@@ -255,6 +255,30 @@ TEST_F(ColumnsTest, IndexedFieldsNarrowsThemAndIsStored) {
   EXPECT_EQ(coverage("nothing"), FieldCoverage::kNowhere);
 }
 
+TEST_F(ColumnsTest, ARestoreKeepsTheFieldsThatAreIndexedNow) {
+  {
+    const auto db = open(quiet());
+    put(*db, 0, 200, describe);
+    db->create_snapshot("then");
+    db->close();
+  }
+  OpenOptions some = quiet();
+  some.indexed_fields = IndexedFields{false, {"year"}};
+  const auto db = open(some);
+  put(*db, 0, 100, [](std::size_t) { return std::string(R"({"year":1})"); });
+  db->restore_snapshot("then", false);
+  EXPECT_EQ(db->count(R"({"year": 1991})"), 7U);
+  EXPECT_EQ(db->count(R"({"tags": "a"})"), 67U);
+  db->close();
+  expect_sound();
+  open(quiet())->close();  // as stored
+  expect_sound();
+  const auto closed = store();
+  const FieldCatalogue fields(closed->read());
+  EXPECT_EQ(fields.coverage("tags"), FieldCoverage::kUnknown);
+  EXPECT_EQ(matching(R"({"year": 1991})").size(), 7U);
+}
+
 TEST_F(ColumnsTest, AreMadeInPiecesAndCountWhenTheyAreWhole) {
   {
     const auto db = open(quiet());
