@@ -157,7 +157,7 @@ class FilteredWalk {
     }
     for (std::size_t i = 0; codes_.verifier != nullptr && i < n; ++i) codes_.verify(waypoints_[i]);
     const std::size_t nearer =
-        query_.near(codes_.base, waypoints_.data(), n, 0, pool_.wanted_key(), fresh_.data());
+        query_.near(codes_.base, waypoints_.data(), n, n, n, pool_.wanted_key(), fresh_.data());
     return nearer >= kManyNearer && 3 * nearer >= n;
   }
 
@@ -289,7 +289,7 @@ class FilteredWalk {
     if (n == 0) return;
     const std::size_t ahead = count_ - measured_;
     pool_.insert(fresh_.data(),
-                 query_.near(codes_.base, ids, n, ahead, pool_.limit(), fresh_.data()));
+                 query_.near(codes_.base, ids, n, n, n + ahead, pool_.limit(), fresh_.data()));
   }
 
   const Graph& graph_;

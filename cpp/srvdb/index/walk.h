@@ -48,11 +48,10 @@ class Walk {
     visited_.insert(static_cast<std::uint32_t>(n), limit_, limit_,
                     [&](std::uint32_t i) { return entry_row(limit_, n, i); });
     const std::size_t last = visited_.size();
-    ask(first, std::min(first + kEntriesAhead, last));
+    asked_ = first;
     for (measured_ = first; measured_ < last;) {
       const std::size_t end = std::min(measured_ + kEntriesAhead, last);
-      measure(measured_, end, std::min(kEntriesAhead, last - end));
-      measured_ = end;
+      measure(end, std::min(end + kEntriesAhead, last));
     }
     prefetch_next();
   }
@@ -74,8 +73,7 @@ class Walk {
     }
     prefetch_next();
     const std::size_t last = expanded_ > kStrict ? asked : visited_.size();
-    measure(measured_, last, visited_.size() - last);
-    measured_ = last;
+    measure(last, visited_.size());
     prefetch_next();
     return visited_.size() <= budget_ || finish(WalkEnd::kOverBudget);
   }
@@ -93,6 +91,7 @@ class Walk {
   // Rows expanded in strict order.
   static constexpr std::size_t kStrict = 5;
   static constexpr std::size_t kEntriesAhead = 16;  // entry rows on their way from memory
+  static constexpr std::size_t kAtFirst = 8;        // rows asked for before any is measured
 
   bool finish(WalkEnd end) noexcept {
     end_ = end;
@@ -105,21 +104,8 @@ class Walk {
     if (!graph_.sound(row, node)) return false;
     const std::uint32_t degree = graph_.degree(node);
     visited_.reserve(step_);
-    const std::size_t first = visited_.size();
-    if (!visited_.insert(degree, limit_, linked_,
-                         [node](std::uint32_t i) { return Graph::load_word(node + 2 + i); })) {
-      return false;
-    }
-    // Later on, measure() asks for them while it looks at the rows before.
-    if (expanded_ < kStrict || measured_ == first) ask(first, visited_.size());
-    return true;
-  }
-
-  // Asks for the codes of the rows that were seen as the first-th to the last-th.
-  void ask(std::size_t first, std::size_t last) const noexcept {
-    for (std::size_t i = first; i < last; ++i) {
-      prefetch_lines(codes_.base + std::size_t{visited_.rows()[i]} * codes_.stride, codes_.stride);
-    }
+    return visited_.insert(degree, limit_, linked_,
+                           [node](std::uint32_t i) { return Graph::load_word(node + 2 + i); });
   }
 
   void prefetch_next() noexcept {
@@ -127,15 +113,23 @@ class Walk {
     if (pool_.peek(next)) graph_.prefetch(next);
   }
 
-  // Offers the rows that were seen as the first-th to the last-th to the pool; asks for the codes
-  // of so many rows after them.
-  void measure(std::size_t first, std::size_t last, std::size_t ahead) {
-    const Row* const ids = visited_.rows() + first;
-    const std::size_t n = last - first;
+  // Offers the rows up to the last-th that was seen to the pool, and asks for the codes of those up
+  // to the end-th on the way.
+  void measure(std::size_t last, std::size_t end) {
+    const Row* const ids = visited_.rows() + measured_;
+    const std::size_t n = last - measured_;
+    const std::size_t first = n != 0 ? std::min(last, measured_ + kAtFirst) : end;
+    for (; asked_ < first; ++asked_) {
+      prefetch_lines(codes_.base + std::size_t{visited_.rows()[asked_]} * codes_.stride,
+                     codes_.stride);
+    }
     codes_.verify(ids, n);
-    if (n == 0) return;
-    pool_.insert(fresh_.data(),
-                 query_.near(codes_.base, ids, n, ahead, pool_.limit(), fresh_.data()));
+    if (n != 0) {
+      pool_.insert(fresh_.data(), query_.near(codes_.base, ids, n, asked_ - measured_,
+                                              end - measured_, pool_.limit(), fresh_.data()));
+    }
+    measured_ = last;
+    asked_ = end;
   }
 
   const Graph& graph_;
@@ -148,7 +142,8 @@ class Walk {
   CandidatePool pool_;
   const std::size_t budget_;
   std::size_t step_ = 0;      // rows that one step sees, at most
-  std::size_t measured_ = 0;  // rows seen from here on have been asked for and not measured
+  std::size_t measured_ = 0;  // rows seen from here on have not been measured
+  std::size_t asked_ = 0;     // nor asked for from here on
   std::size_t expanded_ = 0;
   WalkEnd end_ = WalkEnd::kComplete;
 };

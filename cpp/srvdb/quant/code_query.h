@@ -141,10 +141,11 @@ class CodeDistance {
     kernels_.many(query_, base, stride_, ids, n, out);
   }
   // The rows of ids[0..n) with a key of at most `limit`, as candidates (simd::PoolKernels); room
-  // for n + 16. Asks for the rows ids[n..n + ahead) on the way.
+  // for n + 16. Asks for the rows ids[asked..last) on the way.
   std::size_t near(const std::uint8_t* base, const std::uint32_t* ids, std::size_t n,
-                   std::size_t ahead, std::int32_t limit, std::uint64_t* out) const noexcept {
-    return kernels_.near(query_, base, stride_, ids, n, ahead, limit, out);
+                   std::size_t asked, std::size_t last, std::int32_t limit,
+                   std::uint64_t* out) const noexcept {
+    return kernels_.near(query_, base, stride_, ids, n, asked, last, limit, out);
   }
   // Keys of n consecutive rows.
   void keys_rows(const std::uint8_t* base, std::size_t n, std::int32_t* out) const noexcept {

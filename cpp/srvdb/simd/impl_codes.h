@@ -54,11 +54,11 @@ struct CodeLoops {
   }
 
   static std::size_t near(const void* query, const std::uint8_t* base, std::size_t stride,
-                          const std::uint32_t* ids, std::size_t n, std::size_t ahead,
-                          std::int32_t limit, std::uint64_t* out) noexcept {
+                          const std::uint32_t* ids, std::size_t n, std::size_t asked,
+                          std::size_t last, std::int32_t limit, std::uint64_t* out) noexcept {
     const auto* q = static_cast<const Element*>(query);
-    if (stride == 128) return near_loop<128>(q, base, 128, ids, n, ahead, limit, out);
-    return near_loop<0>(q, base, stride, ids, n, ahead, limit, out);
+    if (stride == 128) return near_loop<128>(q, base, 128, ids, n, asked, last, limit, out);
+    return near_loop<0>(q, base, stride, ids, n, asked, last, limit, out);
   }
 
   static void rows(const void* query, const std::uint8_t* base, std::size_t stride, std::size_t n,
@@ -85,21 +85,19 @@ struct CodeLoops {
   template <std::size_t kStride>
   SRVDB_INLINE static std::size_t near_loop(const Element* q, const std::uint8_t* base,
                                             std::size_t given_stride, const std::uint32_t* ids,
-                                            std::size_t n, std::size_t ahead, std::int32_t limit,
-                                            std::uint64_t* out) noexcept {
+                                            std::size_t n, std::size_t asked, std::size_t last,
+                                            std::int32_t limit, std::uint64_t* out) noexcept {
     constexpr std::size_t kGroup = 16;
     const std::size_t stride = kStride != 0 ? kStride : given_stride;
     const std::size_t steps = (n + kAtOnce - 1) / kAtOnce;
-    const std::size_t pace =
-        steps != 0 ? (ahead + steps - 1) / steps : 0;  // rows to ask for a step
-    const std::size_t end = n + ahead;
-    std::size_t asked = n;
+    const std::size_t left = last > asked ? last - asked : 0;
+    const std::size_t pace = steps != 0 ? (left + steps - 1) / steps : 0;  // rows to ask for a step
     std::size_t count = 0;
     alignas(64) std::int32_t keys[kGroup];
     for (std::size_t first = 0; first < n; first += kGroup) {
       const std::size_t group = min_size(n - first, kGroup);
       for (std::size_t i = 0; i < group; i += kAtOnce) {
-        for (std::size_t more = kAtOnce; more < pace && asked < end; ++more, ++asked) {
+        for (std::size_t more = kAtOnce; more < pace && asked < last; ++more, ++asked) {
           fetch(base, stride, ids[asked]);
         }
         // The last row stands in for what is missing.
@@ -107,7 +105,7 @@ struct CodeLoops {
         const std::uint8_t* next[kAtOnce];
         for (std::size_t r = 0; r < kAtOnce; ++r) {
           code[r] = base + ids[min_size(first + i + r, n - 1)] * stride;
-          next[r] = asked < end ? base + ids[asked++] * stride : code[r];
+          next[r] = asked < last ? base + ids[asked++] * stride : code[r];
         }
         four<true>(q, code, next, stride, keys + i);
       }

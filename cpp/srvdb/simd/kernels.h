@@ -40,11 +40,11 @@ struct CodeKernels {
                const std::uint32_t* ids, std::size_t n, std::int32_t* out) noexcept;
   // The rows of ids[0..n) whose key is at most `limit`, as pool words (below), in the order of ids;
   // returns their number; `out` has room for n + 16 words. Made for a graph walk, which has asked
-  // for these rows from memory before. Asks for the next rows on the way, those of
-  // ids[n..n + ahead), a line for each line it measures: asked for all at once they would keep the
-  // processor waiting for room for its requests.
+  // for ids[0..asked) from memory before. Asks for ids[asked..last) on the way, a line for each
+  // line it measures: asked for all at once they would keep the processor waiting for room for its
+  // requests. `last` may be beyond n: rows to be measured the next time.
   std::size_t (*near)(const void* query, const std::uint8_t* base, std::size_t stride,
-                      const std::uint32_t* ids, std::size_t n, std::size_t ahead,
+                      const std::uint32_t* ids, std::size_t n, std::size_t asked, std::size_t last,
                       std::int32_t limit, std::uint64_t* out) noexcept;
   // out[i] is the key of row i of n consecutive rows: made for scans.
   void (*rows)(const void* query, const std::uint8_t* base, std::size_t stride, std::size_t n,

@@ -85,7 +85,7 @@ void expect_near(const CodeKernels& kernels, const void* query, const Codes& dat
       }
       std::vector<std::uint64_t> out(n + 17, kUntouched);
       const std::size_t found = kernels.near(query, data.codes.data(), data.stride, ids.data(), n,
-                                             rows - n, limit, out.data());
+                                             n / 2, rows, limit, out.data());
       EXPECT_EQ(out.back(), kUntouched);
       out.resize(found);
       EXPECT_EQ(out, expected) << n << " rows, limit " << limit;
