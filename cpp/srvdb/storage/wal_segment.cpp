@@ -4,7 +4,6 @@
 #include <functional>
 
 #include "srvdb/storage/wal.h"
-#include "srvdb/storage/wal_tail.h"
 
 namespace srvdb {
 
@@ -21,9 +20,8 @@ WalSegment::WalSegment(FileSystem& files, const std::string& path) {
   file_ = files.open(path, OpenMode::kRead);
   size_ = file_->size();
   if (tail && wal_segment_first(path.substr(slash + 1)) == tail->header.segment) {
-    const ByteSpan beyond = beyond_segment(*tail, size_);
-    tail_.assign(beyond.begin(), beyond.end());
-    size_ += tail_.size();
+    tail_ = missing_in_segment(*tail, *file_);
+    for (const WalPiece& piece : tail_) size_ = std::max(size_, piece.offset + piece.bytes.size());
   }
   const ByteSpan start = window(0, kWalSegmentHeaderBytes + kWalRecordHeaderBytes);
   if (start.size() >= kWalSegmentHeaderBytes) {
@@ -58,17 +56,15 @@ ByteSpan WalSegment::window(std::uint64_t offset, std::size_t bytes) {
 }
 
 std::size_t WalSegment::read(std::uint8_t* to, std::size_t bytes, std::uint64_t offset) const {
-  const std::uint64_t file_end = size_ - tail_.size();
-  std::size_t done = 0;
-  if (offset < file_end) {
-    const std::uint64_t wanted = std::min<std::uint64_t>(bytes, file_end - offset);
-    done = file_->pread(to, static_cast<std::size_t>(wanted), offset);
-    if (done < wanted) return done;
+  std::size_t done = file_->pread(to, bytes, offset);
+  for (const WalPiece& piece : tail_) {
+    const std::uint64_t first = std::max(offset, piece.offset);
+    const std::uint64_t last = std::min(offset + bytes, piece.offset + piece.bytes.size());
+    if (first >= last || first > offset + done) continue;
+    std::copy_n(piece.bytes.data() + (first - piece.offset), last - first, to + (first - offset));
+    done = std::max(done, static_cast<std::size_t>(last - offset));
   }
-  const auto at = static_cast<std::size_t>(offset + done - file_end);
-  const std::size_t rest = std::min(bytes - done, tail_.size() - at);
-  std::copy_n(tail_.begin() + static_cast<std::ptrdiff_t>(at), rest, to + done);
-  return done + rest;
+  return done;
 }
 
 std::optional<WalRecordHeader> WalSegment::valid_record(std::uint64_t offset) {

@@ -15,6 +15,7 @@
 #include "srvdb/base/bytes.h"
 #include "srvdb/storage/file.h"
 #include "srvdb/storage/wal_format.h"
+#include "srvdb/storage/wal_tail.h"
 
 namespace srvdb {
 
@@ -47,7 +48,7 @@ class WalSegment {
 
   std::size_t read(std::uint8_t* to, std::size_t bytes, std::uint64_t offset) const;
 
-  std::vector<std::uint8_t> tail_;  // what follows the file
+  std::vector<WalPiece> tail_;  // what stands in the place of the file's bytes, and beyond them
   std::unique_ptr<File> file_;
   std::uint64_t size_ = 0;  // with the tail
   std::optional<WalSegmentHeader> header_;

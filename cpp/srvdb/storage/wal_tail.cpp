@@ -40,11 +40,13 @@ std::optional<WalTailHeader> decode(const std::uint8_t* copy) {
                        load<std::uint64_t>(copy + 24), load<Sequence>(copy + 32)};
 }
 
-// Bytes of a valid record of the tail at the start of `bytes`, or 0.
-std::size_t record_bytes(ByteSpan bytes, const WalTailHeader& tail) {
+// Bytes of a valid record of the tail's segment at the start of `bytes`, or 0. `sequence`: which
+// record, 0 for any that the tail may hold.
+std::size_t record_bytes(ByteSpan bytes, const WalTailHeader& tail, Sequence sequence = 0) {
   if (bytes.size() < kWalRecordOverheadBytes) return 0;
   const auto header = decode_wal_record_header(bytes.first(kWalRecordHeaderBytes), tail.salt);
   if (!header || header->sequence < tail.next) return 0;  // what was there before
+  if (sequence != 0 && header->sequence != sequence) return 0;
   const std::size_t total = header->length + kWalRecordOverheadBytes;
   if (total > bytes.size()) return 0;
   return wal_record_is_sound(bytes.first(total)) ? total : 0;
@@ -121,8 +123,9 @@ void settle_wal_tail(FileSystem& files, const std::string& directory) {
     const std::string path = directory + "/" + wal_segment_name(tail->header.segment);
     if (files.exists(path)) {
       const auto file = files.open(path, OpenMode::kReadWrite);
-      const ByteSpan beyond = beyond_segment(*tail, file->size());
-      if (!beyond.empty()) file->pwrite(beyond.data(), beyond.size(), file->size());
+      for (const WalPiece& piece : missing_in_segment(*tail, *file)) {
+        file->pwrite(piece.bytes.data(), piece.bytes.size(), piece.offset);
+      }
       file->sync_data();
     }
   }
@@ -135,10 +138,35 @@ void remove_wal_tail(FileSystem& files, const std::string& directory) {
   if (files.exists(tail_path(directory))) files.remove(tail_path(directory));
 }
 
-ByteSpan beyond_segment(const WalTailContent& tail, std::uint64_t segment_bytes) noexcept {
-  const std::uint64_t end = tail.header.base + tail.records.size();
-  if (segment_bytes < tail.header.base || segment_bytes >= end) return {};
-  return ByteSpan(tail.records).subspan(static_cast<std::size_t>(segment_bytes - tail.header.base));
+std::vector<WalPiece> missing_in_segment(const WalTailContent& tail, const File& segment) {
+  std::vector<WalPiece> out;
+  const std::uint64_t base = tail.header.base;
+  const std::uint64_t size = segment.size();
+  if (size < base) return out;
+  const ByteSpan records(tail.records);
+  std::vector<std::uint8_t> own(
+      static_cast<std::size_t>(std::min<std::uint64_t>(size - base, records.size())));
+  own.resize(segment.pread(own.data(), own.size(), base));
+  const auto take = [&](std::size_t at, std::size_t bytes) {
+    const ByteSpan piece = records.subspan(at, bytes);
+    out.push_back({base + at, {piece.begin(), piece.end()}});
+  };
+  // Record by record, as long as it is clear which one should be where.
+  Sequence expected = tail.header.next;
+  std::size_t at = 0;
+  while (at < own.size()) {
+    std::size_t bytes = record_bytes(ByteSpan(own).subspan(at), tail.header, expected);
+    if (bytes == 0) {
+      bytes = record_bytes(records.subspan(at), tail.header, expected);
+      if (bytes == 0) break;
+      take(at, bytes);
+    }
+    at += bytes;
+    ++expected;
+  }
+  at = std::max(at, own.size());
+  if (at < records.size()) take(at, records.size() - at);
+  return out;
 }
 
 }  // namespace srvdb

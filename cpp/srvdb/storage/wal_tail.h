@@ -5,9 +5,10 @@
 // call; many of them go to the segment in one write. A loss of power may take it, as it may take
 // what was written to a segment and not synced. Layout: cpp/FORMAT.md.
 //
-// The tail says which segment it continues and from which byte on. What the segment holds is never
-// read from the tail: only records that would lie beyond the segment's end are. So bytes left over
-// in the tail from before do no harm, and neither does a crash between writing the segment and
+// The tail says which segment it continues and from which byte on. A valid record of the segment is
+// never read from the tail: only records that would lie beyond the segment's end are, and those for
+// which a loss of power, while they were written to the segment, left a hole there. So bytes left
+// over in the tail from before do no harm, and neither does a crash between writing the segment and
 // starting the tail anew.
 #pragma once
 
@@ -61,8 +62,15 @@ struct WalTailContent {
 // writes. Throws Error(kCorruption) when it is damaged so that its records cannot be placed.
 std::optional<WalTailContent> read_wal_tail(FileSystem& files, const std::string& directory);
 
-// What the tail holds beyond the end of its segment, which has that many bytes.
-ByteSpan beyond_segment(const WalTailContent& tail, std::uint64_t segment_bytes) noexcept;
+// Bytes of a segment, and where they begin in it.
+struct WalPiece {
+  std::uint64_t offset = 0;
+  std::vector<std::uint8_t> bytes;
+};
+
+// What the tail holds and its segment does not, in the order of places; the last piece begins at or
+// before the segment's end when it reaches beyond it.
+std::vector<WalPiece> missing_in_segment(const WalTailContent& tail, const File& segment);
 
 // Writes what is in the tail alone to its segment, syncs it and removes the tail; no process may be
 // writing the log. May be killed anywhere and repeated.

@@ -149,6 +149,26 @@ TEST(WalTail, AKillWhileSettlingLosesNothing) {
   files->before_each({});
 }
 
+TEST(WalTail, ALossOfPowerWhileSettlingLosesNothing) {
+  for (std::uint32_t seed = 0; seed < 300; ++seed) {
+    const auto live = fresh_files();
+    WalWriter writer(*live, kDirectory, 1, kShared);
+    for (std::uint32_t i = 0; i < 40; ++i) {
+      append_next(writer);
+      if (i == seed % 30) writer.flush();
+    }
+    const auto files = killed(*live);
+    files->before_each([&] {
+      const auto left = files->crash(Keep::kSome, seed);
+      EXPECT_EQ(read_log(*left, 0).end.last_sequence, 40u) << "a reader, seed " << seed;
+      settle_wal_tail(*left, kDirectory);
+      EXPECT_EQ(read_log(*left, 0).end.last_sequence, 40u) << "seed " << seed;
+    });
+    settle_wal_tail(*files, kDirectory);
+    files->before_each({});
+  }
+}
+
 TEST(WalTail, ALossOfPowerLeavesWhatWasSyncedAndNoHole) {
   for (std::uint32_t seed = 0; seed < 200; ++seed) {
     const auto files = fresh_files();
