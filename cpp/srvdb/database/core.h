@@ -295,6 +295,7 @@ class Core final : public IndexHost {
   std::string generation_path(std::uint64_t generation) const;
   void start();
   void start_background();
+  bool is_loading() const noexcept;
   bool background_index();
 
   // core_columns.cpp
@@ -511,6 +512,8 @@ class Core final : public IndexHost {
   std::atomic<Sequence> applied_{0};        // in the metadata store
   std::atomic<Row> applied_rows_{0};        // published by it
   std::atomic<bool> checkpointing_{false};  // changes are frozen and not yet in the store
+  // When the last checkpoint of many rows ended.
+  std::atomic<std::chrono::steady_clock::time_point> loaded_at_{};
   std::atomic<bool> failed_{false};
   mutable std::mutex failure_mutex_;
   std::string failure_;           // guarded by failure_mutex_: why writes are refused

@@ -389,13 +389,20 @@ WalOptions Core::wal_options() const {
 
 // ---- background and closing --------------------------------------------------------------------
 
+// Whether rows come in bulk, and linking them had better wait, as there are few processors.
+bool Core::is_loading() const noexcept {
+  if (default_threads() > kFewProcessors) return false;
+  return checkpointing_ || std::chrono::steady_clock::now() - loaded_at_.load() < kLinkPause;
+}
+
 // One piece of coding or linking. What went wrong is told in stats(); rows that are not linked are
 // scanned.
 bool Core::background_index() {
   const std::shared_ptr<Indexer> indexer = this->indexer();
   if (indexer == nullptr || !options_.background || options_.read_only || failed_) return false;
-  if (checkpointing_ && default_threads() <= kFewProcessors) {
-    // A bulk load keeps two processors busy by itself; its rows are scanned until it pauses.
+  if (is_loading()) {
+    // A bulk load keeps two processors busy by itself; its rows are scanned until it pauses. Nor is
+    // the memory that linking takes wanted then.
     index_job_->wake_after(kLinkPause);
     return false;
   }
