@@ -136,8 +136,9 @@ void Core::checkpoint() {
       {
         const std::unique_lock state(state_mutex_);
         applied_ = frozen->upto;
-        if (frozen->rows - applied_rows_ >= kLoadRows)
+        if (frozen->rows >= applied_rows_ + kLoadRows) {
           loaded_at_ = std::chrono::steady_clock::now();
+        }
         applied_rows_ = frozen->rows;
         frozen_ = nullptr;
         checkpointing_ = false;
