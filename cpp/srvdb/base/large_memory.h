@@ -8,7 +8,8 @@
 //
 // ZeroedVector is for marks of many rows of which few are ever touched: its elements begin as
 // zeros, and those of a large one take time and memory when they are first touched, not when it is
-// made.
+// made. It may only grow: elements that clear() or a smaller resize() took away come back as they
+// were (move an empty one in instead).
 #pragma once
 
 #include <sys/mman.h>

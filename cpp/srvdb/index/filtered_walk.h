@@ -55,9 +55,8 @@ class FilteredWalk {
     const std::size_t bound = graph.params().bound();
     step_ = std::max<std::size_t>(2 * bound + enough_, kEntries);
     if (fresh_.size() < step_ + 16) fresh_.resize(step_ + 16);
-    if (waypoints_.size() < most_waypoints_ + bound + 16) {
-      waypoints_.resize(most_waypoints_ + bound + 16);
-    }
+    const std::size_t waypoints = std::max(most_waypoints_ + bound, kSample) + 16;
+    if (waypoints_.size() < waypoints) waypoints_.resize(waypoints);
     if (links_.size() < bound) links_.resize(bound);
     reserve();
   }

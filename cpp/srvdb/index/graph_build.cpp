@@ -289,7 +289,7 @@ Row GraphBuilder::link(const CodesView& codes, const ScalarQuantizer& quantizer,
     state_->workers.emplace_back(graph.params().metric, quantizer.dim());
   }
   if (std::string coding = quantizer.to_bytes(); coding != state_->coding) {
-    state_->kept.clear();  // what was known was known of other codes
+    state_->kept = ZeroedVector<Kept>();  // what was known was known of other codes
     state_->coding = std::move(coding);
   }
   const Row wanted = std::min({options.last, codes.rows, kMaxGraphRows});

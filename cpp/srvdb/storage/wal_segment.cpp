@@ -18,11 +18,11 @@ WalSegment::WalSegment(FileSystem& files, const std::string& path) {
   const std::size_t slash = path.rfind('/');
   const auto tail = read_wal_tail(files, path.substr(0, slash));
   file_ = files.open(path, OpenMode::kRead);
-  size_ = file_->size();
   if (tail && wal_segment_first(path.substr(slash + 1)) == tail->header.segment) {
     tail_ = missing_in_segment(*tail, *file_);
-    for (const WalPiece& piece : tail_) size_ = std::max(size_, piece.offset + piece.bytes.size());
   }
+  size_ = file_->size();  // not before: what the tail lacks now is in the segment
+  for (const WalPiece& piece : tail_) size_ = std::max(size_, piece.offset + piece.bytes.size());
   const ByteSpan start = window(0, kWalSegmentHeaderBytes + kWalRecordHeaderBytes);
   if (start.size() >= kWalSegmentHeaderBytes) {
     header_ = decode_wal_segment_header(start.first(kWalSegmentHeaderBytes), path);

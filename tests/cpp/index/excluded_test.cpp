@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <thread>
 
 #include "index/index_cases.h"
 #include "simd/kernel_cases.h"
@@ -303,6 +304,28 @@ TEST(ExcludedRows, AQueryInTheMidstOfThemKeepsRecall) {
   scans = 0;
   EXPECT_GE(recall_of(&away, &scans), recall_of(nullptr, nullptr) - kHalfAPoint);
   EXPECT_EQ(scans, 0u);
+}
+
+// As many excluded rows as are looked at, in a graph of few links.
+TEST(ExcludedRows, AQueryInTheMidstOfThemNeedsNoWideGraph) {
+  const std::size_t dim = 8;
+  auto values = clustered(4096, dim, 1, 1, 3);
+  std::vector<Row> even;
+  for (Row r = 0; r < 4096; r += 2) {
+    even.push_back(r);
+    for (std::size_t i = 0; i < dim; ++i) values[std::size_t{r} * dim + i] += 20;
+  }
+  for (const std::uint32_t m : {2u, 3u, 5u}) {
+    const TestGraph data(values, dim, Metric::kL2, 1, {.m = m, .ef_construction = 40});
+    const RowBitmap excluded = RowBitmap().with_rows(even);
+    std::thread([&] {  // with memory of its own
+      for (Row q = 0; q < 100; q += 2) {
+        const auto found = data.search(data.rows.at(q), {.k = 10, .ef = 40, .excluded = &excluded});
+        EXPECT_EQ(found.rows.size(), 10u);
+      }
+    })
+        .join();
+  }
 }
 
 TEST(SearchPlan, WalksWhileThatIsTheCheaperAndScansBeyond) {

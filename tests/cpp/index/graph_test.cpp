@@ -173,6 +173,29 @@ TEST(Graph, LinksDoNotDependOnWhatTheirBuilderRemembers) {
   }
 }
 
+TEST(Graph, ABuilderForgetsWhatItKnewOfOtherCodes) {
+  const std::size_t dim = 12;
+  const GraphParams params{.m = 5, .ef_construction = 40};
+  const auto values = clustered(3000, dim, 60, 0.05, 11);
+  TestGraph data(values, dim, Metric::kL2, 0, params);
+  TestGraph other(values, dim, Metric::kL2, 0, params);
+  GraphBuilder builder(*data.graph);
+  builder.link(data.codes_view(), data.quantizer, {.last = 2000, .partial = true});
+  other.link(2000, 1);
+  // Codes of a wider range: distances that were apart are equal.
+  std::vector<float> wide = values;
+  for (float& value : wide) value *= 20;
+  const auto coarse = TestGraph::train(TestRows(wide, dim), Metric::kL2);
+  for (TestGraph* graph : {&data, &other}) {
+    for (Row r = 0; r < graph->rows.size(); ++r) {
+      coarse.encode(graph->rows.at(r), 0, graph->codes.data() + std::size_t{r} * graph->stride);
+    }
+  }
+  builder.link(data.codes_view(), coarse, {.last = 3000, .partial = true});
+  GraphBuilder(*other.graph).link(other.codes_view(), coarse, {.last = 3000, .partial = true});
+  EXPECT_EQ(data.image(), other.image());
+}
+
 TEST(Graph, EveryLinkIsADistinctLinkedRowAndNoRowLinksToItself) {
   const TestGraph data(clustered(4000, 6, 40, 0.001, 9), 6, Metric::kL2, 2);
   for (Row r = 0; r < 4000; ++r) {
