@@ -275,8 +275,14 @@ class Model(RuleBasedStateMachine):
 
     # ---- what must be so -------------------------------------------------------------------------
 
-    @rule(query=VECTORS, k=st.integers(1, 12), exact=st.booleans(), include_deleted=st.booleans())
-    def search(self, query, k, exact, include_deleted):
+    @rule(
+        query=VECTORS,
+        k=st.integers(1, 12),
+        exact=st.booleans(),
+        include_deleted=st.booleans(),
+        where=FILTERS,
+    )
+    def search(self, query, k, exact, include_deleted, where):
         options = {"exact": exact, "include_deleted": include_deleted}
         hits = self.db.search(query, k, **options)
         scores = self.expected.scores(query, self.metric, include_deleted)
@@ -291,8 +297,8 @@ class Model(RuleBasedStateMachine):
         batch = self.db.search_batch([query], k, **options)
         assert batch[0].scores.tolist() == hits.scores.tolist()
         done["searches"] += 1
+        self.search_by_filter(where, query, k, include_deleted)
 
-    @rule(where=FILTERS, query=VECTORS, k=st.integers(1, 12), include_deleted=st.booleans())
     def search_by_filter(self, where, query, k, include_deleted):
         scores = self.expected.scores(query, self.metric, include_deleted)
         rows = {id: self.expected.rows[id] for id in scores}
