@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <functional>
 #include <thread>
+#include <utility>
 
 #include "fixture.h"
 #include "model.h"
@@ -27,7 +28,10 @@ class Process {
   explicit Process(Steps steps) {
     if (::pipe(to_) != 0 || ::pipe(from_) != 0) std::abort();
     child_ = ::fork();
-    if (child_ != 0) return;
+    if (child_ != 0) {
+      ::close(std::exchange(from_[1], -1));  // so that the end of the child is the end of the pipe
+      return;
+    }
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // whatever becomes of the test
     ::close(to_[1]);
     ::close(from_[0]);
@@ -61,7 +65,7 @@ class Process {
     ::kill(child_, SIGKILL);
     ::waitpid(child_, nullptr, 0);
     child_ = 0;
-    for (const int fd : {to_[0], to_[1], from_[0], from_[1]}) ::close(fd);
+    for (const int fd : {to_[0], to_[1], from_[0]}) ::close(fd);
   }
 
  private:
