@@ -4,10 +4,11 @@
 //   srvdb_graph_bench DIR [name=value ...]
 //
 // DIR is as bench_data.h says. Names: m, efc (ef_construction), threads (of the build), reps, nq
-// (queries used), k, ef (only this one), batch.
+// (queries used), k, ef (only this one), batch, bulk (0: linked row after row).
 //
-// The graph is kept as DIR/m<m>-efc<efc>.graph, and read from there the next time: remove it after
-// a change to how graphs are built. It is walked as the mapped image that users have.
+// The graph is kept as DIR/bulk-m<m>.graph or DIR/m<m>-efc<efc>.graph, and read from there the next
+// time: remove it after a change to how graphs are built. It is walked as the mapped image that
+// users have.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -18,6 +19,7 @@
 #include <vector>
 
 #include "bench_data.h"
+#include "srvdb/index/bulk_build.h"
 #include "srvdb/index/graph_build.h"
 
 namespace {
@@ -25,50 +27,40 @@ namespace {
 using namespace srvdb;
 
 void build_graph(const Data& data, const Coded& coded, const GraphParams& params,
-                 std::size_t threads, const std::string& path) {
-  Graph graph(params);
-  GraphBuilder builder(graph);
+                 std::size_t threads, bool bulk, const std::string& path) {
   const auto start = std::chrono::steady_clock::now();
-  builder.link(coded.codes, coded.quantizer,
-               {.last = coded.codes.rows, .partial = true, .threads = threads});
+  auto graph = std::make_unique<Graph>(params);
+  if (bulk) {
+    graph = bulk_build(params, coded.codes, coded.codes.rows, {.threads = threads});
+  } else {
+    GraphBuilder(*graph).link(coded.codes, coded.quantizer,
+                              {.last = coded.codes.rows, .partial = true, .threads = threads});
+  }
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
   std::printf("%s: %zu rows linked in %.2f s on %zu threads\n", data.name.c_str(), data.n,
               took.count(), threads);
   std::ofstream file(path, std::ios::binary);
-  write_graph_image(graph, 0, nullptr, [&](ByteSpan piece) {
+  write_graph_image(*graph, 0, nullptr, [&](ByteSpan piece) {
     file.write(reinterpret_cast<const char*>(piece.data()),
                static_cast<std::streamsize>(piece.size()));
   });
 }
 
-// What a walk does, on average: rows seen and rows expanded.
-void print_counts(const Data& data, const Coded& coded, const Graph& graph, std::size_t ef,
-                  std::size_t queries) {
-  CodeQuery prepared;
-  std::vector<Neighbor> found;
-  WalkCounts counts;
-  for (std::size_t q = 0; q < queries; ++q) {
-    coded.quantizer.prepare(data.queries.data() + q * data.dim, prepared);
-    graph_walk(graph, coded.codes, CodeDistance(prepared), {.ef = ef, .counts = &counts}, found);
-  }
-  std::printf("  seen %.0f  expanded %.1f\n",
-              static_cast<double>(counts.seen) / static_cast<double>(queries),
-              static_cast<double>(counts.expanded) / static_cast<double>(queries));
-}
-
 void sweep(const Data& data, const Coded& coded, const Graph& graph, std::size_t k,
            std::size_t queries, int reps, std::size_t only, std::size_t batch) {
   std::vector<GraphResult> results(batch);
-  for (const std::size_t ef : {10, 15, 20, 25, 30, 40, 50, 60, 80, 100, 150, 200, 300}) {
+  for (const std::size_t ef : {5, 7, 10, 12, 15, 20, 25, 30, 40, 50, 60, 80, 100, 150, 200, 300}) {
     if (only != 0 && ef != only) continue;
     double best = 1e9;
     std::size_t right = 0;
+    WalkCounts counts;
     for (int rep = 0; rep < reps; ++rep) {
       right = 0;
+      counts = {};
       const double start = seconds_of_this_thread();
       const auto search = [&](std::size_t first, std::size_t n) {
         const float* const at = data.queries.data() + first * data.dim;
-        const GraphSearchOptions how{.k = k, .ef = ef};
+        const GraphSearchOptions how{.k = k, .ef = ef, .counts = &counts};
         if (n > 1) {
           graph_search_batch(graph, coded.rows, coded.codes, coded.quantizer, at, n, how,
                              results.data());
@@ -88,9 +80,11 @@ void sweep(const Data& data, const Coded& coded, const Graph& graph, std::size_t
       best = std::min(best, seconds_of_this_thread() - start);
     }
     const double recall = static_cast<double>(right) / static_cast<double>(queries * k);
-    std::printf("  ef %4zu  recall %.4f  queries/s %.0f", ef, recall,
-                static_cast<double>(queries) / best);
-    print_counts(data, coded, graph, ef, queries);
+    const auto mean = [&](std::size_t sum) {
+      return static_cast<double>(sum) / static_cast<double>(queries);
+    };
+    std::printf("  ef %4zu  recall %.4f  queries/s %.0f  seen %.0f  expanded %.1f\n", ef, recall,
+                static_cast<double>(queries) / best, mean(counts.seen), mean(counts.expanded));
     std::fflush(stdout);
     if (recall > 0.998) break;
   }
@@ -100,23 +94,25 @@ void sweep(const Data& data, const Coded& coded, const Graph& graph, std::size_t
 
 int main(int argc, char** argv) {
   if (argc < 2) {
-    std::fprintf(stderr, "usage: %s DIR [m= efc= threads= reps= nq= k= ef= batch=]\n", argv[0]);
+    std::fprintf(stderr, "usage: %s DIR [m= efc= threads= reps= nq= k= ef= batch= bulk=]\n",
+                 argv[0]);
     return 2;
   }
   std::map<std::string, std::size_t> options{{"m", 16},   {"efc", 200}, {"threads", 2},
                                              {"reps", 3}, {"nq", 2000}, {"k", 10},
-                                             {"ef", 0},   {"batch", 1}};
+                                             {"ef", 0},   {"batch", 1}, {"bulk", 1}};
   read_options(argc, argv, options);
   const Data data(argv[1]);
   const Coded coded(data);
   const GraphParams params{.m = static_cast<std::uint32_t>(options["m"]),
                            .ef_construction = static_cast<std::uint32_t>(options["efc"]),
                            .metric = data.metric};
-  const std::string path = data.name + "/m" + std::to_string(params.m) + "-efc" +
-                           std::to_string(params.ef_construction) + ".graph";
+  const bool bulk = options["bulk"] != 0;
+  const std::string path = data.name + (bulk ? "/bulk-m" : "/m") + std::to_string(params.m) +
+                           (bulk ? "" : "-efc" + std::to_string(params.ef_construction)) + ".graph";
   Image image;
   if (!load_graph(path, image)) {
-    build_graph(data, coded, params, options["threads"], path);
+    build_graph(data, coded, params, options["threads"], bulk, path);
     if (!load_graph(path, image)) return 2;
   }
   sweep(data, coded, *image.graph, options["k"], std::min(options["nq"], data.n_queries),

@@ -17,6 +17,9 @@ class Srvdb(GraphIndex):
     name = "srvdb"
     module = "srvdb"
     packages = ()  # `parameters` names the very build
+    # Denser than others': between 5 and 50 a step changes much.
+    efforts = (5, 6, 7, 8, 9, 10, 11, 12, 14, 17, 20, 24, 28, 34, 40, 48, 56, 68, 80, 96, 112, 136,
+               160, 224, 320, 448, 640, 896, 1280, 2560)  # fmt: skip
 
     def __init__(self, **options: Any) -> None:
         super().__init__()

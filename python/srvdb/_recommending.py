@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from srvdb._arrays import FLOAT32, MAX_K, Floats, as_count, as_ids
+from srvdb._arrays import FLOAT32, MAX_EF, MAX_K, Floats, as_count, as_ids
 from srvdb._filters import Where, as_where
 from srvdb._grouping import Grouping, as_group_query, best_groups, to_hits
 from srvdb.errors import InvalidInputError, NotFoundError
@@ -95,6 +95,8 @@ class Recommending(Grouping):
         # Those that are named may be found, so as many more hits are asked for.
         others = set(named)
         wide = min(k + len(others), MAX_K)
+        if ef is not None:
+            ef = min(as_count(ef, "ef", 1, MAX_EF) + len(others), MAX_EF)
         if group_by is None:
             hits = self.search(
                 query, wide, where=text, ef=ef, recall=recall, exact=exact, include=include

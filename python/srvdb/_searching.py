@@ -54,13 +54,16 @@ class Searching(Reading, Recommending):
             Only rows whose metadata match this filter, such as ``{"year": {"$gte": 2020}}``. The
             rows are known before the search begins, so there are k hits when k rows match.
         ef : int, optional
-            Candidates of a graph search, 1 to 1,000,000: more finds more and takes longer.
+            Width of a graph search, 1 to 1,000,000: about how many rows' neighbours are looked at,
+            fewer for easy queries, up to twice as many for hard ones. More finds more and takes
+            longer; below ``k`` it finds noticeably less (and where rows are excluded it is ``k`` at
+            least). By default what the database was opened with, or ``k`` where that is more.
         recall : float, optional
             In the place of ``ef``: the mean share of the k best rows that is to be found, above 0
-            and up to 1. How many candidates that takes is measured on this database, in the
+            and up to 1. The width that this takes is measured on this database, in the
             background and by ``optimize()``, with its rows and with the queries that were asked
             lately; ``stats()["calibration"]`` shows it. 1 compares with every row, and so does
-            what no number of candidates reaches.
+            what no width reaches.
         exact : bool, default False
             Compare with every row, whatever the mode.
         include : iterable of {"metadata", "embedding"}, optional

@@ -18,7 +18,7 @@ setting                    default    meaning
 ``buffer_size``            8388608    bytes that may wait in the append buffer
 ``auto_flush_threshold``   1000       vectors that may wait there
 ``durability``             ``"os"``   ``"memory"``, ``"os"`` or ``"disk"``
-``ef``                     100        candidates of a graph search that names none
+``ef``                     100        width of a graph search that names none
 ``recall``                 none       in the place of ``ef``: recall that a search which
                                       names none is to reach, above 0 and up to 1; of the
                                       two that of the first place in the list above wins
@@ -99,7 +99,7 @@ class Settings:
     durability : {"memory", "os", "disk"}
         What an acknowledged write has reached.
     ef : int
-        Candidates that a graph search keeps when the call names none, 1 to 1,000,000.
+        Width of a graph search that names none, 1 to 1,000,000 (``search``).
     recall : float or None
         Recall that a search is to reach when the call names neither that nor ``ef``; None: by
         ``ef``.

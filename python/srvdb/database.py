@@ -483,7 +483,7 @@ class Database(Changing, Lifecycle, Searching, Verifying):
         self._core.set_mode(as_mode(mode) or "auto")
 
     def set_ef_search(self, ef: int) -> None:
-        """Change the candidates of graph searches that name no ``ef``; for this handle only."""
+        """Change the width of graph searches that name no ``ef``; for this handle only."""
         self._core.set_ef(as_count(ef, "ef", 1, MAX_EF))
 
     def set_recall(self, recall: float) -> None:

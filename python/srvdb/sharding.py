@@ -168,7 +168,7 @@ class ShardedDatabase(ShardedChanges, ShardedLifecycle, ShardedReading):
             shard.set_mode(mode)
 
     def set_ef_search(self, ef: int) -> None:
-        """Change the candidates of graph searches that name no ``ef``, in every shard."""
+        """Change the width of graph searches that name no ``ef``, in every shard."""
         for shard in self._shards:
             shard.set_ef_search(ef)
 

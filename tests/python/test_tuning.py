@@ -131,3 +131,33 @@ def test_recalls_that_make_no_sense_are_refused(abc, bad):
             abc.search([1.0, 0.0], recall=bad)
     with pytest.raises(srvdb.InvalidInputError, match="recall"):
         abc.set_recall(bad)
+
+
+@pytest.fixture
+def linked(path):
+    random = np.random.default_rng(5)
+    with opened("one", path, metric="l2", mode="hnsw", m=8) as db:
+        db.add(numbered(6000), random.standard_normal((6000, 12)))
+        db.optimize()
+        yield db, random.standard_normal((50, 12))
+
+
+def test_a_width_that_nobody_named_is_at_least_k(linked):
+    db, queries = linked
+    assert db.search_batch(queries, 300) == db.search_batch(queries, 300, ef=300)
+    db.set_ef_search(5)
+    assert db.search_batch(queries, 40) == db.search_batch(queries, 40, ef=40)
+
+
+def test_a_width_below_k_is_taken_and_gives_k_hits(linked):
+    db, queries = linked
+    narrow = db.search_batch(queries, 40, ef=5)
+    assert {len(hits) for hits in narrow} == {40}
+    assert narrow != db.search_batch(queries, 40, ef=40)
+
+
+def test_ids_that_recommend_names_do_not_use_up_its_width(linked):
+    db, _ = linked
+    named = numbered(200)
+    found = db.recommend(named, k=10, ef=20).ids
+    assert found == db.recommend(named, k=10, ef=20, exact=True).ids

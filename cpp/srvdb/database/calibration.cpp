@@ -53,7 +53,7 @@ std::optional<std::uint32_t> Calibration::width_for(double recall, std::size_t k
   // The same share of a walk's candidates serves more hits at least as well.
   if (k > curve.k) width *= static_cast<double>(k) / curve.k;
   if (measured_curve != nullptr && !curve.of_searches) width *= hardness;
-  width = std::max(std::ceil(width - 1e-3), static_cast<double>(k));
+  width = std::max(std::ceil(width - 1e-3), std::ceil(static_cast<double>(k) / 2));
   if (width > kMaxWidth) return std::nullopt;
   return static_cast<std::uint32_t>(width);
 }

@@ -51,7 +51,7 @@ struct Calibration {
   bool measured() const noexcept { return !curves.empty(); }
   // The curve that a search for k hits goes by: that of the next larger k. Null when there is none.
   const RecallCurve* curve_for(std::size_t k) const noexcept;
-  // The least width, at least k, whose recall@k reaches the target in (0, 1), as far as was
+  // The least width, at least k / 2, whose recall@k reaches the target in (0, 1), as far as was
   // measured; without a measurement one that is wide enough for most data. Nothing: no width does,
   // only an exact search.
   std::optional<std::uint32_t> width_for(double recall, std::size_t k) const;

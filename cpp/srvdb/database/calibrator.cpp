@@ -22,7 +22,7 @@ constexpr Row kSmall = 20'000;               //   asked
 constexpr Row kFirstPiece = 4096;
 constexpr std::size_t kQueriesAtOnce = 16;  // a thread
 constexpr double kEnough = 0.9985;          // a bound from which wider walks are of no interest
-constexpr std::uint32_t kFirstWidth = 10;
+constexpr std::uint32_t kFirstWidth = 5;
 constexpr double kStep = 1.4142135623730951;  // from width to width
 constexpr std::uint32_t kMaxWidth = 2000;
 constexpr std::size_t kScanBytes = std::size_t{64} << 20;
@@ -141,13 +141,20 @@ void Calibrator::find_truth(std::chrono::milliseconds budget, std::size_t thread
   if (next_row_ == limit_) end_of_truth();
 }
 
+// A walk may be narrower than the answer is long, unless graph_search() would raise its width.
+std::uint32_t Calibrator::first_width(std::uint32_t k) const noexcept {
+  const Graph& graph = *view_.index->graph;
+  const bool raised = out_.hidden != 0 || graph.dimension().of(graph.linked()) == 0;
+  return std::max(kFirstWidth, raised ? k : k / 2);
+}
+
 void Calibrator::end_of_truth() {
   for (std::size_t q = 0; q < own_rows_.size(); ++q) {
     std::erase_if(truth_[q], [&](const ScoredRow& hit) { return hit.row == own_rows_[q]; });
   }
   phase_ = Phase::kWalks;
   curve_ = {.k = ks_.front(), .queries = 0, .of_searches = false, .points = {}};
-  ef_ = std::max(kFirstWidth, ks_.front());
+  ef_ = first_width(ks_.front());
 }
 
 // ---- walks -------------------------------------------------------------------------------------
@@ -240,7 +247,7 @@ void Calibrator::end_of_curve() {
     }
   }
   curve_ = {.k = ks_[k_at_], .queries = 0, .of_searches = false, .points = {}};
-  ef_ = std::max(kFirstWidth, ks_[k_at_]);
+  ef_ = first_width(ks_[k_at_]);
 }
 
 // ---- scans -------------------------------------------------------------------------------------

@@ -62,6 +62,7 @@ class Calibrator {
   };
 
   void find_truth(std::chrono::milliseconds budget, std::size_t threads, Interrupt* interrupt);
+  std::uint32_t first_width(std::uint32_t k) const noexcept;
   void end_of_truth();
   bool walk_some(std::size_t threads, Interrupt* interrupt);
   double recall_of(std::size_t query, std::span<const ScoredRow> found) const;

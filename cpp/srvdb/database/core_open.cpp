@@ -88,7 +88,7 @@ void check_same(const std::string& path, const char* name, const T& asked, const
 }  // namespace
 
 void Core::check_ef(std::uint32_t ef) {
-  check_range("ef", ef, 1, 1'000'000);
+  check_range("ef", ef, 1, kMaxEf);
 }
 
 void Core::check_options(const OpenOptions& options) {

@@ -111,7 +111,7 @@ Mode Core::searching(const View& view, const SearchOptions& options, std::size_t
   const std::size_t width = std::max<std::size_t>(options.ef, options.k);
   if (mode == Mode::kAuto) {
     const Calibration& measured = *view.calibration;
-    const double walk = measured.walk_ns(width, options.k);
+    const double walk = measured.walk_ns(options.ef, options.k);
     const double row = queries < kManyQueries ? measured.scan_ns : measured.batch_scan_ns;
     if (walk > 0 && row > 0) {
       return row * view.index->linked() < walk ? Mode::kFlat : Mode::kHnsw;

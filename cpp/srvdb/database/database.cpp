@@ -1,5 +1,6 @@
 #include "srvdb/database/database.h"
 
+#include <algorithm>
 #include <atomic>
 #include <exception>
 #include <mutex>
@@ -47,11 +48,13 @@ class Database::Call {
     }
   }
   Core* operator->() const { return core_.get(); }
-  // Width or recall of the handle where the call names neither.
+  // Width, at least k, or recall of the handle where the call names neither.
   SearchOptions complete(SearchOptions options) const {
     if (options.ef != 0 || options.recall != 0) return options;
     options.recall = handle_.recall.load(std::memory_order_relaxed);
-    if (options.recall == 0) options.ef = handle_.ef.load(std::memory_order_relaxed);
+    if (options.recall != 0) return options;
+    const std::size_t width = std::max<std::size_t>(handle_.ef, options.k);
+    options.ef = static_cast<std::uint32_t>(std::min<std::size_t>(width, kMaxEf));
     return options;
   }
 

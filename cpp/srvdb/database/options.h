@@ -35,6 +35,7 @@ Durability parse_durability(std::string_view name);
 inline constexpr std::uint32_t kDefaultM = 16;
 inline constexpr std::uint32_t kDefaultEfConstruction = 200;
 inline constexpr std::uint32_t kDefaultEf = 100;
+inline constexpr std::uint32_t kMaxEf = 1'000'000;
 
 // Which fields of metadata have columns (cpp/FORMAT.md), so that filters on them need not read
 // documents.

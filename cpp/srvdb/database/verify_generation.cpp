@@ -16,7 +16,6 @@ namespace srvdb {
 
 namespace {
 
-constexpr std::size_t kGraphHeaderUsed = 44;  // bytes, checksum included
 constexpr Row kRowsBetweenChecks = 4096;
 // Checksums that differ in few bits differ because one of them was changed, not what they cover.
 constexpr int kFewBits = 8;

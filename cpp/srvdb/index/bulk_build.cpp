@@ -58,6 +58,7 @@ class Bulk {
     {
       const std::vector<NearLists> lists = find_candidates();
       each_row([&](Row row, Worker& worker) { choose(lists, row, worker); });
+      estimate_dimension(lists.front());
       pivots_ = {};
     }
     return join();
@@ -90,6 +91,16 @@ class Bulk {
       find_near_rows(codes_, rows_, pairs_, options, lists.back(), nullptr);
     }
     return lists;
+  }
+
+  void estimate_dimension(const NearLists& lists) {
+    std::vector<float> estimates(rows_);
+    each_row([&](Row row, Worker&) {
+      const std::span<const std::uint64_t> near = lists.list(row);
+      estimates[row] = IntrinsicDimension::of_row(
+          near.size(), [&](std::size_t i) { return near_entry::key(near[i]); });
+    });
+    graph_->set_dimension(IntrinsicDimension().with(estimates));
   }
 
   void choose(const std::vector<NearLists>& lists, Row row, Worker& worker) {

@@ -10,7 +10,7 @@
 // what is taken of them, when, and where the walk ends differ.)
 //
 // Where eligible rows lie far from the query, as when excluded ones surround it, more of them are
-// about equally near and the k best are among more: ReachPool then goes on beyond ef. A query in
+// about equally near and the k best are among more: WalkPool then goes on beyond ef. A query in
 // the midst of a whole region that is excluded is given up (kOverBudget), for a scan.
 #pragma once
 
@@ -22,8 +22,8 @@
 
 #include "srvdb/index/graph_reach.h"
 #include "srvdb/index/graph_search.h"
-#include "srvdb/index/reach_pool.h"
 #include "srvdb/index/walk.h"
+#include "srvdb/index/walk_pool.h"
 #include "srvdb/index/walk_scratch.h"
 
 namespace srvdb {
@@ -45,7 +45,7 @@ class FilteredWalk {
         waypoints_(scratch.waypoints),
         links_(scratch.links),
         fresh_(scratch.fresh),
-        pool_(scratch, options, query.nearest_key()),
+        pool_(scratch, options, query),
         pick_(simd::kernels().pool),
         share_(options.share),
         sure_(options.sure),
@@ -304,7 +304,7 @@ class FilteredWalk {
   std::vector<Row>& waypoints_;
   std::vector<Row>& links_;  // of a node, copied
   std::vector<std::uint64_t>& fresh_;
-  ReachPool pool_;
+  WalkPool pool_;
   const simd::PoolKernels pick_;
   const double share_;
   const bool sure_;

@@ -25,6 +25,7 @@
 
 #include "srvdb/base/types.h"
 #include "srvdb/distance/metric.h"
+#include "srvdb/index/intrinsic_dimension.h"
 #include "srvdb/index/segment_memory.h"
 
 namespace srvdb {
@@ -64,6 +65,11 @@ class Graph {
   Row linked() const noexcept { return linked_.load(std::memory_order_acquire); }
   // True when the nodes lie in a mapped image: no builder, and sound() has work to do.
   bool mapped() const noexcept { return checked_ != nullptr; }
+  // Of the linked rows. Not known under ip, of a few rows, of equal ones, nor from an image without
+  // it.
+  IntrinsicDimension dimension() const noexcept {
+    return dimension_.load(std::memory_order_relaxed);
+  }
   // Bytes of owned memory that hold nodes.
   std::size_t memory_bytes() const noexcept;
 
@@ -104,6 +110,9 @@ class Graph {
   void reserve(Row rows);
   // Replaces the links of a node: at most bound() distinct ids.
   void set_links(Row row, std::span<const Row> ids) noexcept;
+  void set_dimension(IntrinsicDimension dimension) noexcept {
+    dimension_.store(dimension, std::memory_order_relaxed);
+  }
   // Publishes all nodes below `rows`.
   void set_linked(Row rows) noexcept { linked_.store(rows, std::memory_order_release); }
 
@@ -114,6 +123,7 @@ class Graph {
   std::uint32_t bound_;
   std::size_t node_words_;
   std::atomic<Row> linked_{0};
+  std::atomic<IntrinsicDimension> dimension_;
   std::unique_ptr<std::atomic<const std::uint32_t*>[]> segments_;
   std::shared_ptr<SegmentSource> source_;                  // null: plain memory
   std::vector<SegmentMemory> owned_;                       // the writer's

@@ -91,8 +91,9 @@ struct GraphBuilder::State {
 
   Graph& graph;
   std::vector<Worker> workers;
-  LinkTable fresh;    // of the batch's rows
-  LinkTable changed;  // of the rows that get back-links
+  LinkTable fresh;                // of the batch's rows
+  LinkTable changed;              // of the rows that get back-links
+  std::vector<float> dimensions;  // estimates of the batch's rows
   std::vector<BackLink> back;
   std::vector<Group> groups;
   // Of every row that this builder has pruned, by the codes of `coding`.
@@ -149,6 +150,10 @@ void GraphBuilder::State::choose(const CodesView& codes, const ScalarQuantizer& 
   graph_walk(graph, codes, distance, {.ef = graph.params().ef_construction, .limit = first},
              worker.found);
   collect(codes, first, last, row, worker);
+  if (graph.params().metric != Metric::kIp) {
+    dimensions[row - first] = IntrinsicDimension::of_row(
+        worker.candidates.size(), [&](std::size_t i) { return worker.candidates[i].key; });
+  }
   worker.pruner.prune(codes, row, worker.candidates, graph.params().bound());
   fresh.set(row - first, worker.pruner.chosen(), worker.pruner.kept());
 }
@@ -257,6 +262,7 @@ void GraphBuilder::State::link_batch(const CodesView& codes, const ScalarQuantiz
   graph.reserve(last);
   kept.resize(last);
   fresh.reset(last - first, graph.params().bound());
+  dimensions.assign(last - first, 0);
   parallel_for(last - first, kGrain, threads, interrupt, [&](std::size_t i, std::size_t worker) {
     choose(codes, quantizer, first, last, first + static_cast<Row>(i), workers[worker]);
   });
@@ -274,6 +280,7 @@ void GraphBuilder::State::link_batch(const CodesView& codes, const ScalarQuantiz
     graph.set_links(target, changed.links(i));
     kept[target] = changed.kept[i];
   }
+  graph.set_dimension(graph.dimension().with(dimensions));
   graph.set_linked(last);
 }
 

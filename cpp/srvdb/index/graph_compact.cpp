@@ -62,6 +62,7 @@ class Compaction {
              *graph);
     });
     graph->set_linked(rows);
+    graph->set_dimension(old_.dimension());
     for (Row first = 0; first < rows; first += kBackRows) {
       add_back_links(first, std::min(rows, first + kBackRows), threads, interrupt, workers, *graph);
     }

@@ -13,10 +13,15 @@ namespace {
 constexpr std::string_view kMagic = "SRVGRPH1";
 constexpr std::uint32_t kVersion = 1;
 constexpr std::size_t kHeaderUsed = 40;                    // bytes before the header's CRC
+constexpr std::size_t kDimensionAt = 44;                   // behind it
+constexpr std::size_t kDimensionUsed = 8;                  // bytes before its CRC
 constexpr std::size_t kPieceBytes = std::size_t{1} << 20;  // given to the sink at a time
-static_assert(kGraphHeaderBytes % 64 == 0 && kGraphHeaderBytes >= kHeaderUsed + 4);
+static_assert(kDimensionAt == kHeaderUsed + 4);
+static_assert(kGraphHeaderUsed == kDimensionAt + kDimensionUsed + 4);
+static_assert(kGraphHeaderBytes % 64 == 0 && kGraphHeaderBytes >= kGraphHeaderUsed);
 
-std::string encode_header(const GraphParams& params, std::uint64_t lineage, Row rows) {
+std::string encode_header(const GraphParams& params, std::uint64_t lineage, Row rows,
+                          IntrinsicDimension dimension) {
   std::string out(kMagic);
   put<std::uint32_t>(out, kVersion);
   put<std::uint32_t>(out, static_cast<std::uint32_t>(params.metric));
@@ -26,6 +31,11 @@ std::string encode_header(const GraphParams& params, std::uint64_t lineage, Row 
   put<std::uint32_t>(out, params.ef_construction);
   put<std::uint32_t>(out, static_cast<std::uint32_t>(params.node_bytes()));
   put<std::uint32_t>(out, crc32c(out));
+  if (dimension.rows() != 0) {
+    put(out, dimension.mean());
+    put<std::uint32_t>(out, dimension.rows());
+    put<std::uint32_t>(out, crc32c(out.data() + kDimensionAt, kDimensionUsed));
+  }
   out.resize(kGraphHeaderBytes, '\0');
   return out;
 }
@@ -34,6 +44,24 @@ std::string encode_header(const GraphParams& params, std::uint64_t lineage, Row 
                        const std::string& got, std::size_t offset) {
   throw Error(code, what + ": expected " + expected + ", got " + got + " at offset " +
                         std::to_string(offset));
+}
+
+IntrinsicDimension read_dimension(ByteSpan bytes, const std::string& what) {
+  const ByteSpan all = bytes.subspan(kDimensionAt, kDimensionUsed + 4);
+  ByteReader reader(all);
+  const auto mean = reader.get<float>();
+  const auto rows = reader.get<std::uint32_t>();
+  const auto crc = reader.get<std::uint32_t>();
+  if (std::all_of(all.begin(), all.end(), [](std::uint8_t byte) { return byte == 0; })) return {};
+  if (crc != crc32c(bytes.data() + kDimensionAt, kDimensionUsed)) {
+    fail(ErrorCode::kCorruption, what, "a matching checksum of the intrinsic dimension", "another",
+         kDimensionAt + kDimensionUsed);
+  }
+  if (!(mean >= IntrinsicDimension::kLeast && mean <= IntrinsicDimension::kMost)) {
+    fail(ErrorCode::kCorruption, what, "an intrinsic dimension of 0.5 to 100", std::to_string(mean),
+         kDimensionAt);
+  }
+  return {mean, rows};
 }
 
 // Copies the links of a node that point below `rows`; a builder may be at work.
@@ -91,6 +119,7 @@ GraphImageHeader read_graph_header(ByteSpan bytes, const std::string& what) {
     fail(ErrorCode::kCorruption, what, std::to_string(expected) + " bytes",
          std::to_string(bytes.size()), std::min(bytes.size(), expected));
   }
+  header.dimension = read_dimension(bytes, what);
   return header;
 }
 
@@ -98,7 +127,7 @@ void write_graph_image(const Graph& graph, std::uint64_t lineage, Interrupt* int
                        const std::function<void(ByteSpan)>& sink) {
   const GraphParams& params = graph.params();
   const Row rows = graph.linked();
-  sink(as_byte_span(encode_header(params, lineage, rows)));
+  sink(as_byte_span(encode_header(params, lineage, rows, graph.dimension())));
   const std::size_t words = params.node_words();
   const auto at_once =
       static_cast<Row>(std::max<std::size_t>(kPieceBytes / params.node_bytes(), 1));
@@ -124,8 +153,10 @@ std::unique_ptr<Graph> open_graph_image(ByteSpan bytes, const std::string& what)
   const GraphImageHeader header = read_graph_header(bytes, what);
   const std::uint8_t* const nodes = bytes.data() + kGraphHeaderBytes;
   assert(reinterpret_cast<std::uintptr_t>(nodes) % alignof(std::uint32_t) == 0);
-  return std::make_unique<Graph>(header.params, reinterpret_cast<const std::uint32_t*>(nodes),
-                                 header.covers_rows);
+  auto graph = std::make_unique<Graph>(header.params, reinterpret_cast<const std::uint32_t*>(nodes),
+                                       header.covers_rows);
+  graph->set_dimension(header.dimension);
+  return graph;
 }
 
 std::unique_ptr<Graph> copy_graph(const Graph& graph, Interrupt* interrupt,
@@ -148,6 +179,7 @@ std::unique_ptr<Graph> copy_graph(const Graph& graph, Interrupt* interrupt,
     std::erase_if(links, [rows](Row id) { return id >= rows; });
     copy->set_links(row, links);
   }
+  copy->set_dimension(graph.dimension());
   copy->set_linked(rows);
   return copy;
 }

@@ -13,6 +13,9 @@
 //          32  4  ef_construction
 //          36  4  node_bytes
 //          40  4  CRC-32C of bytes 0..40
+//          44  4  intrinsic dimension of the rows, float32 (intrinsic_dimension.h)
+//          48  4  rows that it is the mean of
+//          52  4  CRC-32C of bytes 44..52; all three zero: not known
 //   node    0  4  CRC-32C of the row number (u32) followed by bytes 4..node_bytes
 //           4  4  degree, at most 2·m
 //           8  4×2m  ids of neighbours, each below covers_rows; the places from degree on are zero
@@ -34,11 +37,13 @@
 namespace srvdb {
 
 inline constexpr std::size_t kGraphHeaderBytes = 4096;
+inline constexpr std::size_t kGraphHeaderUsed = 56;  // checksums included; the rest is zero
 
 struct GraphImageHeader {
   GraphParams params;
   std::uint64_t lineage = 0;
   Row covers_rows = 0;
+  IntrinsicDimension dimension;
 };
 
 // Header of an image; throws Error(kCorruption) or Error(kVersion) when it cannot be one, or when

@@ -37,7 +37,8 @@ std::vector<ScoredRow> rerank(const RowsView& rows, const CodesView& codes,
                               const CodeQuery& prepared, const float* query,
                               const std::vector<Neighbor>& found, std::size_t k,
                               std::size_t sample) {
-  constexpr double kDoubt = 2;  // times the farthest off is taken for possible
+  constexpr double kDoubt = 2;         // times the farthest off is taken for possible
+  constexpr double kLeastDoubt = 1.5;  // standard deviations that count as off in any case
   constexpr std::size_t kSide = simd::kScoredAtOnce;
   const std::size_t n = found.size();
   std::vector<ScoredRow> best;
@@ -53,7 +54,7 @@ std::vector<ScoredRow> rerank(const RowsView& rows, const CodesView& codes,
   }
   const ExactScorer scorer(prepared.metric(), query, rows.dim);
   const std::size_t least = std::max(k, sample);
-  double margin = 0;
+  double margin = n < least ? 0 : kLeastDoubt * prepared.score_deviation(found[least - 1].key);
   const auto in_doubt = [&](std::size_t i) {
     if (i < least || i >= n) return i < n;
     return !(prepared.approx_score(found[i].key) + kDoubt * margin < best.back().score);
@@ -132,10 +133,18 @@ struct Searching {
   }
   const RowBitmap* bitmap() const noexcept { return excluded != 0 ? options.excluded : nullptr; }
   WalkOptions walk_options() const noexcept {
-    return {.ef = ef,
+    const double dimension = graph.dimension().of(graph.linked());
+    const std::size_t least = excluded != 0 || dimension == 0 ? options.k : 1;
+    const std::size_t width = std::max(options.ef, least);
+    const double reach =
+        dimension == 0
+            ? 0
+            : std::pow(static_cast<double>(width) / static_cast<double>(options.k), 2 / dimension);
+    return {.ef = width,
             .limit = limit,
             .excluded = bitmap(),
             .wanted = options.k,
+            .reach = reach,
             .share = static_cast<double>(limit - excluded) / std::max<double>(limit, 1),
             .sure = options.sure,
             .far = plan.far,

@@ -38,11 +38,11 @@ struct WalkCounts {
 };
 
 struct WalkOptions {
-  std::size_t ef = 100;                 // width of the search and number of results
+  std::size_t ef = 100;                 // width of the search
   Row limit = kNoRow;                   // rows at or above it are ignored (a View's published rows)
   const RowBitmap* excluded = nullptr;  // never returned
-  std::size_t wanted = 0;  // with excluded rows: results that will be used, 0 for all; there may be
-                           // more than ef of them
+  std::size_t wanted = 0;  // results that will be used, 0 for all; there may be more than ef
+  double reach = 0;        // how far a walk goes on, see walk_pool.h; 0: ef rows
   double share = 0;        // with excluded rows: the part of the others, 0 for not known
   // With excluded rows: where the others seem to lie apart from the query, so that ef says little
   // about what was missed, ends as if it had gone over the budget.
@@ -55,7 +55,7 @@ struct WalkOptions {
   WalkCounts* counts = nullptr;
 };
 
-// Fills `out` with at most ef rows (with excluded rows, a few times as many), best first, equal
+// Fills `out` with at most ef rows (a few times as many where some are wanted), best first, equal
 // keys by lower row, all below min(limit, graph.linked()). `codes` covers those rows. Throws what
 // codes.verifier throws.
 WalkEnd graph_walk(const Graph& graph, const CodesView& codes, const CodeDistance& query,
@@ -66,7 +66,9 @@ enum class SearchWay : std::uint8_t { kPlanned, kWalk, kScan };
 
 struct GraphSearchOptions {
   std::size_t k = 10;
-  std::size_t ef = 100;                 // raised to k where lower
+  // About how many rows are expanded. Raised to k where lower, unless all rows are eligible and
+  // their intrinsic dimension is known.
+  std::size_t ef = 100;
   Row limit = kNoRow;                   // rows at or above it are ignored
   const RowBitmap* excluded = nullptr;  // never returned
   bool sure = false;                    // rather scans than trusts a walk of ef (WalkOptions)

@@ -10,6 +10,7 @@
 
 #include "srvdb/index/graph_reach.h"
 #include "srvdb/index/graph_search.h"
+#include "srvdb/index/walk_pool.h"
 #include "srvdb/index/walk_scratch.h"
 
 namespace srvdb {
@@ -30,7 +31,7 @@ class Walk {
         linked_(graph.mapped() ? graph.linked() : kMaxGraphRows),
         visited_(scratch.visited),
         fresh_(scratch.fresh),
-        pool_(scratch, options.ef),
+        pool_(scratch, options, query),
         budget_(options.budget) {
     visited_.clear(limit);
     step_ = std::max<std::size_t>(graph.params().bound(), kMaxEntries + 1);
@@ -139,7 +140,7 @@ class Walk {
   const Row linked_;
   VisitedSet& visited_;
   std::vector<std::uint64_t>& fresh_;
-  CandidatePool pool_;
+  WalkPool pool_;
   const std::size_t budget_;
   std::size_t step_ = 0;      // rows that one step sees, at most
   std::size_t measured_ = 0;  // rows seen from here on have not been measured

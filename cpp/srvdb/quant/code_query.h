@@ -6,6 +6,7 @@
 // thread-safe.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -81,6 +82,21 @@ class CodeQuery {
   // grow as keys do above it. Not a number under ip, whose keys are no distances.
   double nearest_key() const noexcept;
 
+  // The standard deviation, about, of the key of a row of that key, from one that neither the row
+  // nor the query had been rounded for. Under cosine and l2.
+  double key_deviation(std::int32_t key) const noexcept {
+    if (metric_ != Metric::kL2) return rounding_;
+    // |x + d|^2 by the terms 2 <x, d> and |d|^2, where rounding_ is twice the deviation of one
+    // component of d.
+    const double own = rounding_ * rounding_ * static_cast<double>(dim_) / 8;
+    return rounding_ * std::sqrt(static_cast<double>(std::max(key, 0)) + own);
+  }
+
+  // The same of the score that the key stands for.
+  double score_deviation(std::int32_t key) const noexcept {
+    return key_deviation(key) * (metric_ == Metric::kL2 ? step_ * step_ : step_);
+  }
+
   // Not below the exact score of a row with that key, error norm (from encode()) and norm (|row|,
   // used under ip only). Proven, rounding included.
   double score_bound(std::int32_t key, float row_error, double row_norm) const noexcept;
@@ -119,6 +135,7 @@ class CodeQuery {
   double key_zero_ = 0;     // cosine, ip: the sum of 128 * q, which keys contain
   double query_norm_ = 0;   // |q|; under cosine 1 (0 for a zero query)
   double query_error_ = 0;  // ||q - q^||, rounded up
+  double rounding_ = 0;     // see key_deviation()
   std::int64_t bytes_zero_ = 0;
   std::int64_t bytes_reach_ = 0;
 };
@@ -130,7 +147,8 @@ class CodeDistance {
         query_(query.metric_ == Metric::kL2 ? static_cast<const void*>(query.wide_.data())
                                             : static_cast<const void*>(query.narrow_.data())),
         stride_(query.stride_),
-        nearest_key_(query.nearest_key()) {}
+        nearest_key_(query.nearest_key()),
+        prepared_(&query) {}
 
   std::int32_t key(const std::uint8_t* code) const noexcept {
     return kernels_.one(query_, code, stride_);
@@ -153,12 +171,14 @@ class CodeDistance {
   }
   std::size_t stride() const noexcept { return stride_; }
   double nearest_key() const noexcept { return nearest_key_; }
+  double key_deviation(std::int32_t key) const noexcept { return prepared_->key_deviation(key); }
 
  private:
   simd::CodeKernels kernels_;
   const void* query_;
   std::size_t stride_;
   double nearest_key_;
+  const CodeQuery* prepared_;
 };
 
 }  // namespace srvdb

@@ -17,7 +17,8 @@ constexpr std::uint8_t kUniformCodes = 1;     // kind of codes; later kinds get 
 constexpr int kZeroCode = 128;                // cosine, ip: the code of zero
 constexpr double kSmallestNorm = 0x1p-100;    // rows beyond these are coded as zero under cosine
 constexpr double kLargestNorm = 0x1p100;
-constexpr double kErrorRoundUp = 1 + 0x1p-33;  // a sum of 65,536 squares is off by less
+constexpr double kUniformDeviation = 0.28867513459481287;  // of a rounding, in units of the step
+constexpr double kErrorRoundUp = 1 + 0x1p-33;              // a sum of 65,536 squares is off by less
 
 int top_code(Metric metric, std::size_t dim) noexcept {
   return metric == Metric::kL2 ? std::min(255, max_difference(dim)) : 255;
@@ -155,6 +156,7 @@ void ScalarQuantizer::begin(CodeQuery& prepared) const {
   prepared.key_zero_ = 0;
   prepared.query_error_ = 0;
   prepared.query_norm_ = 0;
+  prepared.rounding_ = 0;
 }
 
 void ScalarQuantizer::prepare(const float* query, CodeQuery& prepared) const {
@@ -175,6 +177,10 @@ void ScalarQuantizer::prepare(const float* query, CodeQuery& prepared) const {
   prepared.key_zero_ = static_cast<double>(kZeroCode * sum);
   prepared.query_norm_ = norm * unit * kErrorRoundUp;
   prepared.query_error_ = std::sqrt(error2) * kErrorRoundUp + 0x1p-40 * prepared.query_norm_;
+  // <q, x> is off by <q, x - x^> + <q - q^, x>, each a sum of independent roundings.
+  const double of_row = scale_ * kUniformDeviation * norm * unit;
+  const double of_query = std::sqrt(error2 / static_cast<double>(dim_));
+  prepared.rounding_ = std::hypot(of_row, of_query) / prepared.step_;
 }
 
 void ScalarQuantizer::prepare_bytes(const float* query, CodeQuery& prepared) const {
@@ -206,6 +212,9 @@ void ScalarQuantizer::prepare_l2(const float* query, double low, double high,
   const double slack = slack_ == 0 ? 0 : std::sqrt(static_cast<double>(dim_)) * 0x1p-50 * reach;
   prepared.step_ = scale_;
   prepared.query_error_ = std::sqrt(error2) * kErrorRoundUp + slack;
+  // |q - x|^2 is off by 2 <q - x, d>, d the difference of the two roundings.
+  const double of_query = std::sqrt(error2 / static_cast<double>(dim_)) / scale_;
+  prepared.rounding_ = 2 * std::hypot(kUniformDeviation, of_query);
 }
 
 void ScalarQuantizer::prepare_from_code(const std::uint8_t* code, CodeQuery& prepared) const {

@@ -203,11 +203,25 @@ TEST_F(TuningTest, ACompactedDatabaseGoesByTheOldCurveUntilItIsMeasured) {
   EXPECT_EQ(db->stats().calibration->rows, kRows - 1000);
 }
 
+TEST_F(TuningTest, WidthsBelowTheAnswersLengthAreMeasuredWhereWalksTakeThemAlone) {
+  const auto db = filled(options());
+  EXPECT_EQ(db->stats().calibration->curves[0].points.front().ef, 5u);
+  const std::vector<std::string_view> id = {"r7"};
+  db->soft_delete(id);  // now walks are raised to k
+  fill(*db, kRows, kDim, kRows);
+  db->optimize(1, nullptr, nullptr);
+  EXPECT_EQ(db->stats().calibration->hidden, 1u);
+  EXPECT_EQ(db->stats().calibration->curves[0].points.front().ef, 10u);
+  db->restore(id);
+  EXPECT_GE(recall(*db, random_rows(kQueries, kDim, 98), {.recall = 0.9}), 0.89);
+}
+
+// Far from all rows, so that not even twice the width that serves rows is enough.
 TEST_F(TuningTest, QueriesThatWereAskedMakeTheCurveAndItsHardnessOutlivesThem) {
   // Queries far from all rows: what lies nearest to them is spread over the graph.
   const auto db = filled(options());
   std::vector<float> queries = random_rows(2 * kQueries, kDim, 94);
-  for (float& x : queries) x *= 2;
+  for (float& x : queries) x *= 8;
   const std::vector<float> asked(queries.begin(), queries.begin() + kQueries * kDim);
   const std::vector<float> later(queries.begin() + kQueries * kDim, queries.end());
   const std::uint32_t by_rows = db->stats().calibration->width_for(0.95, 10).value_or(0);

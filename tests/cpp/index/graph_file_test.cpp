@@ -81,10 +81,26 @@ TEST(GraphFile, AnEmptyGraphHasAnImage) {
 
 TEST(GraphFile, EveryFlippedHeaderByteIsRefused) {
   const std::string good = sample().image();
-  for (std::size_t at = 0; at < 44; ++at) {
+  for (std::size_t at = 0; at < kGraphHeaderUsed; ++at) {
     Image image(good);
     image.bytes[at] ^= 0x10;
     EXPECT_THROW(read_graph_header(image.span(), "test"), Error) << "byte " << at;
+  }
+}
+
+TEST(GraphFile, AnImageWithoutTheIntrinsicDimensionIsReadAsOneThatDoesNotKnowIt) {
+  Image image(sample().image());
+  EXPECT_EQ(read_graph_header(image.span(), "test").dimension.mean(),
+            sample().graph->dimension().mean());
+  EXPECT_GT(sample().graph->dimension().rows(), 0u);
+  std::fill(image.bytes.data() + 44, image.bytes.data() + 56, std::uint8_t{0});
+  const auto graph = open_graph_image(image.span(), "test");
+  EXPECT_EQ(graph->dimension().rows(), 0u);
+  EXPECT_EQ(search(*graph, 5).rows.size(), 10u);
+  for (std::size_t at = 44; at < 56; ++at) {
+    image.bytes[at] = 0x80;
+    EXPECT_THROW(read_graph_header(image.span(), "test"), Error) << "byte " << at;
+    image.bytes[at] = 0;
   }
 }
 
