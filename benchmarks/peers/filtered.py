@@ -68,6 +68,7 @@ class Srvdb(FilteredStore):
     """Opened from disk; fields are indexed as they appear."""
 
     name = "srvdb"
+    efforts = (5, 6, 7, 8, 9, *FilteredStore.efforts)
 
     def ready(self, given: FilteredSet, cache: Path) -> float | None:
         self.name = f"srvdb-{srvdb_store.build_id()}"

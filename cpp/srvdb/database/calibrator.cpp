@@ -144,7 +144,7 @@ void Calibrator::find_truth(std::chrono::milliseconds budget, std::size_t thread
 // A walk may be narrower than the answer is long, unless graph_search() would raise its width.
 std::uint32_t Calibrator::first_width(std::uint32_t k) const noexcept {
   const Graph& graph = *view_.index->graph;
-  const bool raised = out_.hidden != 0 || graph.dimension().of(graph.linked()) == 0;
+  const bool raised = graph.dimension().of(graph.linked()) == 0;
   return std::max(kFirstWidth, raised ? k : k / 2);
 }
 

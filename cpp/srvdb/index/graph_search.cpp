@@ -134,7 +134,7 @@ struct Searching {
   const RowBitmap* bitmap() const noexcept { return excluded != 0 ? options.excluded : nullptr; }
   WalkOptions walk_options() const noexcept {
     const double dimension = graph.dimension().of(graph.linked());
-    const std::size_t least = excluded != 0 || dimension == 0 ? options.k : 1;
+    const std::size_t least = dimension == 0 ? options.k : 1;
     const std::size_t width = std::max(options.ef, least);
     const double reach =
         dimension == 0

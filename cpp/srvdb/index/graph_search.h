@@ -66,8 +66,8 @@ enum class SearchWay : std::uint8_t { kPlanned, kWalk, kScan };
 
 struct GraphSearchOptions {
   std::size_t k = 10;
-  // About how many rows are expanded. Raised to k where lower, unless all rows are eligible and
-  // their intrinsic dimension is known.
+  // About how many rows are expanded. Raised to k where lower, unless the intrinsic dimension of
+  // the rows is known.
   std::size_t ef = 100;
   Row limit = kNoRow;                   // rows at or above it are ignored
   const RowBitmap* excluded = nullptr;  // never returned
