@@ -56,7 +56,8 @@ class Searching(Reading, Recommending):
         ef : int, optional
             Width of a graph search, 1 to 1,000,000: about how many rows' neighbours are looked at,
             fewer for easy queries, up to twice as many for hard ones. More finds more and takes
-            longer; below ``k`` it finds noticeably less. By default what the database was opened with, or ``k`` where that is more.
+            longer; below ``k`` it finds noticeably less. By default what the database was opened
+            with, or ``k`` where that is more.
         recall : float, optional
             In the place of ``ef``: the mean share of the k best rows that is to be found, above 0
             and up to 1. The width that this takes is measured on this database, in the
