@@ -49,17 +49,17 @@ class WalkPool {
   void set_doubt(double doubt, double room) noexcept {
     least_ = by_reach_ ? std::min(ef_, wanted_) : ef_;
     most_ = by_reach_ ? kWider * ef_ : ef_;
-    factor_ = reach_;
+    most_in_doubt_ = 0;
     if (in_doubt_ && has_distances_) {
-      factor_ = std::max(reach_, 1 + (widest_ - 1) * doubt);
+      in_doubt_reach_ = std::max(reach_, 1 + (widest_ - 1) * doubt);
       const auto more = static_cast<double>(widest_places() - ef_);
-      most_ = std::max(most_, ef_ + static_cast<std::size_t>(room * more));
+      most_in_doubt_ = ef_ + static_cast<std::size_t>(room * more);
     } else if (in_doubt_) {
       least_ += static_cast<std::size_t>(doubt * static_cast<double>(ef_));
       most_ = least_;
     }
     const std::size_t alike = has_distances_ ? kAlike : 0;
-    kept_most_ = std::min(pool_.places(), std::max(most_, kept_) + alike);
+    kept_most_ = std::min(pool_.places(), std::max({most_, most_in_doubt_, kept_}) + alike);
   }
 
   // Keys above this cannot enter.
@@ -107,9 +107,10 @@ class WalkPool {
     const std::int32_t key = pool_entry::key(last);
     const double deviation = query_.key_deviation(key);
     const double distance = std::max(key - query_.nearest_key(), deviation);
-    reach_key_ = to_key(key + (factor_ - 1) * distance);
+    reach_key_ = to_key(key + (reach_ - 1) * distance);
+    in_doubt_key_ = to_key(key + (in_doubt_reach_ - 1) * distance);
     const std::int32_t alike = to_key(key + kDoubt * deviation);
-    const std::int32_t far = std::max(reach_key_, alike);
+    const std::int32_t far = std::max({reach_key_, in_doubt_key_, alike});
     pool_.drop(kept_, far);
     limit_ = std::max(far, pool_.key_below(kept_ - 1));
   }
@@ -119,7 +120,11 @@ class WalkPool {
   bool goes_on() noexcept {
     const std::size_t place = pool_.open_place();
     if (!has_wanted_) return place < pool_.places();
-    return place < least_ || (place < most_ && pool_.key_below(place) < reach_key_);
+    if (place < least_) return true;
+    if (place >= std::max(most_, most_in_doubt_)) return false;
+    const std::int32_t below = pool_.key_below(place);
+    return (place < most_ && below < reach_key_) ||
+           (place < most_in_doubt_ && below < in_doubt_key_);
   }
 
   const CodeDistance& query_;
@@ -131,12 +136,14 @@ class WalkPool {
   const std::size_t kept_;
   const double reach_;
   const double widest_;
-  double factor_ = 1;
+  double in_doubt_reach_ = 0;
   std::size_t least_ = 0;  // rows expanded, whatever their distance
-  std::size_t most_ = 0;
+  std::size_t most_ = 0;   // within reach
+  std::size_t most_in_doubt_ = 0;
   std::size_t kept_most_ = 0;
   bool has_wanted_;  // candidates: until then there is no reach
   std::int32_t reach_key_ = INT32_MIN;
+  std::int32_t in_doubt_key_ = INT32_MIN;
   std::int32_t limit_ = INT32_MAX;
   CandidatePool pool_;
 };
