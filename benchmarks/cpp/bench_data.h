@@ -110,6 +110,15 @@ inline bool load_graph(const std::string& path, Image& image) {
   return true;
 }
 
+// Writes what load_graph() reads.
+inline void save_graph(const Graph& graph, const std::string& path) {
+  std::ofstream file(path, std::ios::binary);
+  write_graph_image(graph, 0, nullptr, [&](ByteSpan piece) {
+    file.write(reinterpret_cast<const char*>(piece.data()),
+               static_cast<std::streamsize>(piece.size()));
+  });
+}
+
 // The values of name=value arguments after DIR, over the given defaults; leaves the program with a
 // message when one is not known.
 inline void read_options(int argc, char** argv, std::map<std::string, std::size_t>& options) {

@@ -7,10 +7,10 @@
 // DIR is as bench_data.h says, and has filters.txt (a line "name matching" for each filter),
 // filter<i>.u8 (a byte for each row: does it match?) and filter<i>.f32 (the distances of the 100
 // nearest matching rows to each of the first 200 queries, NaN where there are fewer). The graph is
-// built in bulk and kept as DIR/bulk.graph. Names: reps, k, ef (0: a sweep), only (one filter,
-// counted from 1; 0: all), way (1: always walk, 2: always scan), made (1: in place of the set's
-// filters such that leave out some rows anywhere, those around the first query, or all that are not
-// far from it).
+// built in bulk and kept as DIR/bulk-m16.graph, as that of srvdb_graph_bench. Names: reps, k, ef
+// (0: a sweep), only (one filter, counted from 1; 0: all), way (1: always walk, 2: always scan),
+// made (1: in place of the set's filters such that leave out some rows anywhere, those around the
+// first query, or all that are not far from it).
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -162,17 +162,12 @@ int main(int argc, char** argv) {
   read_options(argc, argv, options);
   const Data data(argv[1]);
   const Coded coded(data);
-  const std::string path = data.name + "/bulk.graph";
+  const std::string path = data.name + "/bulk-m16.graph";
   Image image;
   if (!load_graph(path, image)) {
     const auto graph =
         bulk_build({.metric = data.metric}, coded.codes, coded.codes.rows, {.threads = 1});
-    std::ofstream file(path, std::ios::binary);
-    write_graph_image(*graph, 0, nullptr, [&](ByteSpan piece) {
-      file.write(reinterpret_cast<const char*>(piece.data()),
-                 static_cast<std::streamsize>(piece.size()));
-    });
-    file.close();
+    save_graph(*graph, path);
     if (!load_graph(path, image)) return 2;
   }
   const std::vector<Filter> filters =

@@ -4,7 +4,8 @@
 //   srvdb_graph_bench DIR [name=value ...]
 //
 // DIR is as bench_data.h says. Names: m, efc (ef_construction), threads (of the build), reps, nq
-// (queries used), k, ef (only this one), batch, bulk (0: linked row after row).
+// (queries used), k, ef (only this one), batch, bulk (0: linked row after row, as
+// always where srvdb itself does that).
 //
 // The graph is kept as DIR/bulk-m<m>.graph or DIR/m<m>-efc<efc>.graph, and read from there the next
 // time: remove it after a change to how graphs are built. It is walked as the mapped image that
@@ -13,7 +14,6 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
-#include <fstream>
 #include <map>
 #include <string>
 #include <vector>
@@ -39,11 +39,7 @@ void build_graph(const Data& data, const Coded& coded, const GraphParams& params
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
   std::printf("%s: %zu rows linked in %.2f s on %zu threads\n", data.name.c_str(), data.n,
               took.count(), threads);
-  std::ofstream file(path, std::ios::binary);
-  write_graph_image(*graph, 0, nullptr, [&](ByteSpan piece) {
-    file.write(reinterpret_cast<const char*>(piece.data()),
-               static_cast<std::streamsize>(piece.size()));
-  });
+  save_graph(*graph, path);
 }
 
 void sweep(const Data& data, const Coded& coded, const Graph& graph, std::size_t k,
@@ -107,7 +103,8 @@ int main(int argc, char** argv) {
   const GraphParams params{.m = static_cast<std::uint32_t>(options["m"]),
                            .ef_construction = static_cast<std::uint32_t>(options["efc"]),
                            .metric = data.metric};
-  const bool bulk = options["bulk"] != 0;
+  const bool bulk =
+      options["bulk"] != 0 && bulk_pays(params, coded.codes.stride, 0, coded.codes.rows);
   const std::string path = data.name + (bulk ? "/bulk-m" : "/m") + std::to_string(params.m) +
                            (bulk ? "" : "-efc" + std::to_string(params.ef_construction)) + ".graph";
   Image image;

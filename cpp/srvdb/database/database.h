@@ -61,8 +61,8 @@ struct Update {
 
 struct SearchOptions {
   std::size_t k = 10;  // >= 1
-  std::uint32_t ef =
-      0;  // 0: the handle's, or k where that is more; more walks further and finds more
+  // More walks further and finds more. 0: the handle's, or k where that is more.
+  std::uint32_t ef = 0;
   // (0, 1]: the mean share of the k best to be found; the width follows from what was measured of
   // this database (calibration.h), 1 is an exact search. 0: by ef. Not together with ef.
   double recall = 0;

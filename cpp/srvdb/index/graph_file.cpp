@@ -13,10 +13,9 @@ namespace {
 constexpr std::string_view kMagic = "SRVGRPH1";
 constexpr std::uint32_t kVersion = 1;
 constexpr std::size_t kHeaderUsed = 40;                    // bytes before the header's CRC
-constexpr std::size_t kDimensionAt = 44;                   // behind it
+constexpr std::size_t kDimensionAt = kHeaderUsed + 4;      // behind it
 constexpr std::size_t kDimensionUsed = 8;                  // bytes before its CRC
 constexpr std::size_t kPieceBytes = std::size_t{1} << 20;  // given to the sink at a time
-static_assert(kDimensionAt == kHeaderUsed + 4);
 static_assert(kGraphHeaderUsed == kDimensionAt + kDimensionUsed + 4);
 static_assert(kGraphHeaderBytes % 64 == 0 && kGraphHeaderBytes >= kGraphHeaderUsed);
 

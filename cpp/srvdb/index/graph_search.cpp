@@ -134,17 +134,13 @@ struct Searching {
   const RowBitmap* bitmap() const noexcept { return excluded != 0 ? options.excluded : nullptr; }
   WalkOptions walk_options() const noexcept {
     const double dimension = graph.dimension().of(graph.linked());
-    const std::size_t least = dimension == 0 ? options.k : 1;
-    const std::size_t width = std::max(options.ef, least);
-    const double reach =
-        dimension == 0
-            ? 0
-            : std::pow(static_cast<double>(width) / static_cast<double>(options.k), 2 / dimension);
+    const std::size_t width = std::max<std::size_t>(options.ef, 1);  // WalkPool raises it to k
+    const double per_hit = static_cast<double>(width) / static_cast<double>(options.k);
     return {.ef = width,
             .limit = limit,
             .excluded = bitmap(),
             .wanted = options.k,
-            .reach = reach,
+            .reach = dimension == 0 ? 0 : std::pow(per_hit, 2 / dimension),
             .share = static_cast<double>(limit - excluded) / std::max<double>(limit, 1),
             .sure = options.sure,
             .far = plan.far,

@@ -72,9 +72,20 @@ class WalkPool {
     if (has_distances_ && (by_reach_ || in_doubt_)) look_again();
   }
   // Best row not yet expanded, which then counts as expanded; false when there is none.
-  bool next(Row& row) noexcept { return goes_on() && pool_.next(row); }
+  bool next(Row& row) noexcept {
+    const std::size_t place = pool_.open_place();
+    if (!goes_on(place)) return false;
+    row = pool_entry::row(pool_.at(place));
+    pool_.expand(place);
+    return true;
+  }
   // The row that next() would give now; false when there is none.
-  bool peek(Row& row) noexcept { return goes_on() && pool_.peek(row); }
+  bool peek(Row& row) noexcept {
+    const std::size_t place = pool_.open_place();
+    if (!goes_on(place)) return false;
+    row = pool_entry::row(pool_.at(place));
+    return true;
+  }
   // The candidates, best first.
   std::span<const std::uint64_t> finish() const noexcept { return pool_.finish(); }
 
@@ -117,8 +128,8 @@ class WalkPool {
   static std::int32_t to_key(double key) noexcept {
     return static_cast<std::int32_t>(std::clamp<double>(key, INT32_MIN, INT32_MAX));
   }
-  bool goes_on() noexcept {
-    const std::size_t place = pool_.open_place();
+  // Whether the row there, the best one not yet expanded, is to be.
+  bool goes_on(std::size_t place) const noexcept {
     if (!has_wanted_) return place < pool_.places();
     if (place < least_) return true;
     if (place >= std::max(most_, most_in_doubt_)) return false;

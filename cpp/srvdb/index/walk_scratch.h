@@ -190,21 +190,8 @@ class CandidatePool {
       entries_[--size_] = simd::kNoCandidate;
     }
   }
-  // Best row not yet expanded, which then counts as expanded; false when there is none.
-  bool next(Row& row) noexcept {
-    open_ = kernels_.open(entries_, ef_, open_);
-    if (open_ >= ef_) return false;
-    row = pool_entry::row(entries_[open_]);
-    entries_[open_] |= 1;
-    return true;
-  }
-  // The row that next() would give now; false when there is none.
-  bool peek(Row& row) noexcept {
-    open_ = kernels_.open(entries_, ef_, open_);
-    if (open_ >= ef_) return false;
-    row = pool_entry::row(entries_[open_]);
-    return true;
-  }
+  // The row there then counts as expanded.
+  void expand(std::size_t place) noexcept { entries_[place] |= 1; }
   // The candidates, best first.
   std::span<const std::uint64_t> finish() const noexcept { return {entries_, size_}; }
 

@@ -216,9 +216,9 @@ TEST_F(TuningTest, WidthsBelowTheAnswersLengthAreMeasuredWhereWalksTakeThem) {
   EXPECT_EQ(other->stats().calibration->curves[0].points.front().ef, 10u);
 }
 
-// Far from all rows, so that not even twice the width that serves rows is enough.
 TEST_F(TuningTest, QueriesThatWereAskedMakeTheCurveAndItsHardnessOutlivesThem) {
-  // Queries far from all rows: what lies nearest to them is spread over the graph.
+  // Queries so far from all rows that not even twice the width that serves rows is enough: what
+  // lies nearest to them is spread over the graph.
   const auto db = filled(options());
   std::vector<float> queries = random_rows(2 * kQueries, kDim, 94);
   for (float& x : queries) x *= 8;
