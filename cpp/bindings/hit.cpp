@@ -14,10 +14,11 @@ namespace py = pybind11;
 namespace srvdb::bindings {
 namespace {
 
-// The way from a hit back to its row; one for all hits of a search, in a capsule.
+// The way from a hit back to its row; one for all hits of a call, in a capsule.
 struct Origin {
   std::weak_ptr<Database> database;
   std::shared_ptr<const View> view;
+  Metric metric;
 };
 
 constexpr const char* kOriginName = "srvdb.origin";
@@ -41,19 +42,20 @@ Tail& tail(PyObject* self) {
 }
 
 // Room for the tail is asked for as items, then only two items are shown. The object holds nothing
-// that could be part of a cycle until its metadata is read, so the collector need not see it. id
-// and score are taken over.
+// that could be part of a cycle until its metadata is read, so the collector need not see it: it is
+// made without tp_alloc, which would track it. id and score are taken over.
 PyObject* new_hit(PyObject* id, PyObject* score) {
-  PyObject* self = hit_type->tp_alloc(hit_type, kVisible + kTailItems);
+  auto* const self = reinterpret_cast<PyObject*>(
+      PyObject_GC_NewVar(PyTupleObject, hit_type, kVisible + kTailItems));
   if (self == nullptr) {
     Py_DECREF(id);
     Py_DECREF(score);
     return nullptr;
   }
-  PyObject_GC_UnTrack(self);
+  tail(self) = Tail{};
   Py_SET_SIZE(reinterpret_cast<PyVarObject*>(self), kVisible);
 #if PY_VERSION_HEX >= 0x030E0000
-  reinterpret_cast<PyTupleObject*>(self)->ob_hash = -1;  // "not computed"; tp_alloc left 0
+  reinterpret_cast<PyTupleObject*>(self)->ob_hash = -1;  // "not computed"
 #endif
   PyObject** items = reinterpret_cast<PyTupleObject*>(self)->ob_item;
   items[0] = id;
@@ -134,9 +136,18 @@ PyObject* get_score(PyObject* self, void*) {
   return Py_NewRef(PyTuple_GET_ITEM(self, 1));
 }
 
+const Origin& origin_in(PyObject* capsule) {
+  return *static_cast<const Origin*>(PyCapsule_GetPointer(capsule, kOriginName));
+}
+
 PyObject* get_distance(PyObject* self, void*) {
-  PyObject* distance = tail(self).distance;
-  return Py_NewRef(distance != nullptr ? distance : Py_None);
+  Tail& t = tail(self);
+  if (t.distance == nullptr && t.origin != nullptr) {
+    const double score = PyFloat_AS_DOUBLE(PyTuple_GET_ITEM(self, 1));
+    t.distance = PyFloat_FromDouble(score_to_distance(origin_in(t.origin).metric, score));
+    if (t.distance == nullptr) return nullptr;
+  }
+  return Py_NewRef(t.distance != nullptr ? t.distance : Py_None);
 }
 
 const Origin& origin_of(PyObject* self, const char* what) {
@@ -147,7 +158,7 @@ const Origin& origin_of(PyObject* self, const char* what) {
                                         "with include=(\"" +
                                         what + "\",)");
   }
-  return *static_cast<const Origin*>(PyCapsule_GetPointer(capsule, kOriginName));
+  return origin_in(capsule);
 }
 
 std::shared_ptr<Database> database_of(const Origin& origin, const char* what) {
@@ -234,9 +245,11 @@ PyObject* hit_reduce(PyObject* self, PyObject* /*unused*/) {
       return py::reinterpret_borrow<py::object>(object != nullptr ? object : Py_None);
     };
     const Tail& t = tail(self);
-    const py::tuple state =
-        py::make_tuple(known(PyTuple_GET_ITEM(self, 0)), known(PyTuple_GET_ITEM(self, 1)),
-                       known(t.distance), known(t.metadata), known(t.embedding));
+    PyObject* const distance = get_distance(self, nullptr);
+    if (distance == nullptr) throw py::error_already_set();
+    const py::tuple state = py::make_tuple(
+        known(PyTuple_GET_ITEM(self, 0)), known(PyTuple_GET_ITEM(self, 1)),
+        py::reinterpret_steal<py::object>(distance), known(t.metadata), known(t.embedding));
     return py::make_tuple(py::handle(reinterpret_cast<PyObject*>(hit_type)), state).release().ptr();
   });
 }
@@ -302,13 +315,29 @@ py::object utf8(std::string_view text) {
 }
 
 py::capsule make_origin(const std::shared_ptr<Database>& database,
-                        const std::shared_ptr<const View>& view) {
-  auto origin = std::make_unique<Origin>(Origin{database, view});
+                        const std::shared_ptr<const View>& view, Metric metric) {
+  auto origin = std::make_unique<Origin>(Origin{database, view, metric});
   py::capsule capsule(origin.get(), kOriginName, [](void* pointer) {
     const std::unique_ptr<Origin> owned(static_cast<Origin*>(pointer));
   });
   static_cast<void>(origin.release());  // the capsule's from here on
   return capsule;
+}
+
+// hit_ids(hits: list) -> list: the first item of each.
+PyObject* hit_ids(PyObject* /*module*/, PyObject* hits) {
+  return guarded([hits]() -> PyObject* {
+    if (PyList_Check(hits) == 0) throw py::type_error("expected a list of Hit");
+    py::list ids(PyList_GET_SIZE(hits));
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(hits) && i < PyList_GET_SIZE(ids.ptr()); ++i) {
+      PyObject* const hit = PyList_GET_ITEM(hits, i);
+      PyObject* const id = Py_TYPE(hit) == hit_type ? Py_NewRef(PyTuple_GET_ITEM(hit, 0))
+                                                    : PySequence_GetItem(hit, 0);
+      if (id == nullptr) throw py::error_already_set();
+      PyList_SET_ITEM(ids.ptr(), i, id);
+    }
+    return ids.release().ptr();
+  });
 }
 
 void fill_details(PyObject* self, const HitDetails& details, Include include) {
@@ -334,10 +363,22 @@ std::vector<HitDetails> read_details(const Database& database, const SearchResul
   return details;
 }
 
-py::list make_hits(const SearchResult& result, const std::shared_ptr<Database>& database,
-                   Metric metric, const std::vector<HitDetails>& details, Include include) {
+HitMaker::HitMaker(std::shared_ptr<Database> database, Metric metric, Include include)
+    : database_(std::move(database)),
+      metric_(metric),
+      include_(include),
+      collecting_(PyGC_Disable() != 0) {}
+
+HitMaker::~HitMaker() {
+  if (collecting_) PyGC_Enable();
+}
+
+py::list HitMaker::make(const SearchResult& result, const std::vector<HitDetails>& details) {
   py::list list(result.hits.size());
-  const py::capsule origin = make_origin(database, result.view);
+  if (!origin_ || result.view != view_) {
+    origin_ = make_origin(database_, result.view, metric_);
+    view_ = result.view;
+  }
   for (std::size_t i = 0; i < result.hits.size(); ++i) {
     const Hit& hit = result.hits[i];
     PyObject* score = PyFloat_FromDouble(hit.score);
@@ -346,17 +387,21 @@ py::list make_hits(const SearchResult& result, const std::shared_ptr<Database>& 
     if (self == nullptr) throw py::error_already_set();
     PyList_SET_ITEM(list.ptr(), static_cast<Py_ssize_t>(i), self);
     Tail& t = tail(self);
-    t.origin = origin.inc_ref().ptr();
+    t.origin = origin_.inc_ref().ptr();
     t.row = hit.row;
-    t.distance = PyFloat_FromDouble(score_to_distance(metric, hit.score));
-    if (!details.empty()) fill_details(self, details[i], include);
+    if (!details.empty()) fill_details(self, details[i], include_);
   }
   return list;
 }
 
 void register_hit(py::module_& module) {
+  static std::array<PyMethodDef, 2> functions = {{
+      {"hit_ids", hit_ids, METH_O, nullptr},
+      {nullptr, nullptr, 0, nullptr},
+  }};
   hit_type = make_type();
   module.add_object("Hit", py::handle(reinterpret_cast<PyObject*>(hit_type)));
+  if (PyModule_AddFunctions(module.ptr(), functions.data()) != 0) throw py::error_already_set();
 }
 
 }  // namespace srvdb::bindings

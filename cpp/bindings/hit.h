@@ -36,9 +36,27 @@ struct Include {
 std::vector<HitDetails> read_details(const Database& database, const SearchResult& result,
                                      Include include);
 
-// A list of Hit, in the order of the result. `details` is empty or as long as the hits.
-pybind11::list make_hits(const SearchResult& result, const std::shared_ptr<Database>& database,
-                         Metric metric, const std::vector<HitDetails>& details, Include include);
+// Makes the hits of one call. While it lives the cyclic garbage collector rests: hits are no part
+// of a cycle, yet every few hundred of them would have it look through all young objects. So keep
+// the GIL, and do nothing else.
+class HitMaker {
+ public:
+  HitMaker(std::shared_ptr<Database> database, Metric metric, Include include);
+  ~HitMaker();
+  HitMaker(const HitMaker&) = delete;
+  HitMaker& operator=(const HitMaker&) = delete;
+
+  // A list of Hit, in the order of the result. `details` is empty or as long as the hits.
+  pybind11::list make(const SearchResult& result, const std::vector<HitDetails>& details);
+
+ private:
+  const std::shared_ptr<Database> database_;
+  const Metric metric_;
+  const Include include_;
+  const bool collecting_;  // before
+  pybind11::object origin_;
+  std::shared_ptr<const View> view_;  // that origin_ leads to
+};
 
 void register_hit(pybind11::module_& module);
 

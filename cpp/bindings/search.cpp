@@ -36,7 +36,7 @@ py::list search(const Handle& self, const Vector& query, std::size_t k, std::uin
     details = read_details(self.core(), found, include);
     return found;
   });
-  return make_hits(result, self.shared(), self.metric(), details, include);
+  return HitMaker(self.shared(), self.metric(), include).make(result, details);
 }
 
 struct BatchAnswer {
@@ -83,10 +83,10 @@ py::list search_groups(const Handle& self, const Matrix& queries, std::size_t k,
                         include, interrupt);
   });
   py::list lists(answer.results.size());
+  HitMaker hits(self.shared(), self.metric(), include);
   for (std::size_t i = 0; i < answer.results.size(); ++i) {
     const SearchResult& result = answer.results[i];
-    py::tuple pair = py::make_tuple(
-        make_hits(result, self.shared(), self.metric(), answer.details[i], include), result.groups);
+    py::tuple pair = py::make_tuple(hits.make(result, answer.details[i]), result.groups);
     PyList_SET_ITEM(lists.ptr(), static_cast<Py_ssize_t>(i), pair.release().ptr());
   }
   return lists;
@@ -114,10 +114,10 @@ py::list search_batch(const Handle& self, const Matrix& queries, std::size_t k, 
                         include, interrupt);
   });
   py::list lists(answer.results.size());
+  HitMaker hits(self.shared(), self.metric(), include);
   for (std::size_t i = 0; i < answer.results.size(); ++i) {
-    py::list hits =
-        make_hits(answer.results[i], self.shared(), self.metric(), answer.details[i], include);
-    PyList_SET_ITEM(lists.ptr(), static_cast<Py_ssize_t>(i), hits.release().ptr());
+    PyList_SET_ITEM(lists.ptr(), static_cast<Py_ssize_t>(i),
+                    hits.make(answer.results[i], answer.details[i]).release().ptr());
   }
   return lists;
 }

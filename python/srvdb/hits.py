@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from srvdb._moments import expiry_to_datetime, to_datetime
-from srvdb._native import Hit
+from srvdb._native import Hit, hit_ids
 from srvdb.errors import InvalidInputError, SrvDBError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Hits(list[Hit]):
     @property
     def ids(self) -> list[str]:
         """The ids, best first."""
-        return [hit[0] for hit in self]
+        return hit_ids(self)
 
     @property
     def scores(self) -> npt.NDArray[np.float64]:

@@ -44,6 +44,38 @@ def test_distance_is_the_score_turned_round(path, metric):
             assert dict(db.search([0.0, 0.0])) == {"b": -1.0, "a": -25.0}
 
 
+def test_distance_outlives_the_database_and_pickling(path):
+    with srvdb.open(path, metric="l2") as db:
+        db.add(["a"], [[3.0, 4.0]])
+        late, early = db.search([0.0, 0.0]), db.search([0.0, 0.0])
+        assert early[0].distance is early[0].distance
+    assert late[0].distance == 25.0
+    assert pickle.loads(pickle.dumps(late))[0].distance == 25.0
+
+
+@pytest.mark.parametrize("collecting", [True, False])
+def test_a_search_leaves_the_garbage_collector_as_it_was(abc, collecting):
+    was = gc.isenabled()
+    try:
+        (gc.enable if collecting else gc.disable)()
+        abc.search([1.0, 0.0])
+        abc.search_batch([[1.0, 0.0]] * 3)
+        assert gc.isenabled() == collecting
+    finally:
+        (gc.enable if was else gc.disable)()
+
+
+def test_ids_are_those_of_whatever_the_list_holds(abc):
+    hits = abc.search([1.0, 0.0])
+    hits.append(("d", 0.5))
+    hits.insert(0, srvdb.Hit("e", 2))
+    assert hits.ids == ["e", "a", "c", "b", "d"]
+    assert srvdb.Hits().ids == []
+    hits.append(None)
+    with pytest.raises(TypeError):
+        hits.ids  # noqa: B018
+
+
 def test_include_reads_with_the_search(path):
     with srvdb.open(path) as db:
         db.add(["a"], [[1.0, 2.0]], [{"x": [1, {"y": None}]}])

@@ -204,6 +204,7 @@ SearchResult Core::finish_search(std::shared_ptr<const View> view,
                                  std::span<const ScoredRow> rows) const {
   SearchResult out;
   out.hits.reserve(rows.size());
+  for (const ScoredRow& row : rows) view->prefetch_id(row.row);
   bool ties = false;
   for (const ScoredRow& row : rows) {
     ties = ties || (!out.hits.empty() && out.hits.back().score == row.score);

@@ -79,6 +79,9 @@ class View {
   std::string_view id(Row row) const {
     return row < file_rows() ? file->files().id(row) : buffer->id(row);
   }
+  void prefetch_id(Row row) const noexcept {
+    if (row < file_rows()) file->files().prefetch_id(row);
+  }
 };
 
 }  // namespace srvdb

@@ -32,6 +32,7 @@ class Walk {
         visited_(scratch.visited),
         fresh_(scratch.fresh),
         pool_(scratch, options, query),
+        entries_kept_(std::max(kEntriesKept, options.ef / 4)),
         budget_(options.budget) {
     visited_.clear(limit);
     step_ = std::max<std::size_t>(graph.params().bound(), kMaxEntries + 1);
@@ -52,7 +53,7 @@ class Walk {
     asked_ = first;
     for (measured_ = first; measured_ < last;) {
       const std::size_t end = std::min(measured_ + kEntriesAhead, last);
-      measure(end, std::min(end + kEntriesAhead, last));
+      measure(end, std::min(end + kEntriesAhead, last), pool_.key_below(entries_kept_ - 1));
     }
     prefetch_next();
   }
@@ -92,6 +93,7 @@ class Walk {
   // Rows expanded in strict order.
   static constexpr std::size_t kStrict = 5;
   static constexpr std::size_t kEntriesAhead = 16;  // entry rows on their way from memory
+  static constexpr std::size_t kEntriesKept = 16;   // of them, at least: all but few are far away
   static constexpr std::size_t kAtFirst = 8;        // rows asked for before any is measured
 
   bool finish(WalkEnd end) noexcept {
@@ -114,9 +116,9 @@ class Walk {
     if (pool_.peek(next)) graph_.prefetch(next);
   }
 
-  // Offers the rows up to the last-th that was seen to the pool, and asks for the codes of those up
-  // to the end-th on the way.
-  void measure(std::size_t last, std::size_t end) {
+  // Offers the rows up to the last-th that was seen with keys of at most `limit` to the pool, and
+  // asks for the codes of those up to the end-th on the way.
+  void measure(std::size_t last, std::size_t end, std::int32_t limit = INT32_MAX) {
     const Row* const ids = visited_.rows() + measured_;
     const std::size_t n = last - measured_;
     const std::size_t first = n != 0 ? std::min(last, measured_ + kAtFirst) : end;
@@ -126,8 +128,9 @@ class Walk {
     }
     codes_.verify(ids, n);
     if (n != 0) {
-      pool_.insert(fresh_.data(), query_.near(codes_.base, ids, n, asked_ - measured_,
-                                              end - measured_, pool_.limit(), fresh_.data()));
+      pool_.insert(fresh_.data(),
+                   query_.near(codes_.base, ids, n, asked_ - measured_, end - measured_,
+                               std::min(limit, pool_.limit()), fresh_.data()));
     }
     measured_ = last;
     asked_ = end;
@@ -141,6 +144,7 @@ class Walk {
   VisitedSet& visited_;
   std::vector<std::uint64_t>& fresh_;
   WalkPool pool_;
+  const std::size_t entries_kept_;
   const std::size_t budget_;
   std::size_t step_ = 0;      // rows that one step sees, at most
   std::size_t measured_ = 0;  // rows seen from here on have not been measured

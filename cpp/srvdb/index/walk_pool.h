@@ -64,6 +64,11 @@ class WalkPool {
 
   // Keys above this cannot enter.
   std::int32_t limit() const noexcept { return std::min(limit_, pool_.key_below(kept_most_ - 1)); }
+  // The largest key of rows that are nearer than the candidate there; INT32_MAX where there is
+  // none.
+  std::int32_t key_below(std::size_t place) const noexcept {
+    return place < pool_.places() ? pool_.key_below(place) : INT32_MAX;
+  }
   // The largest key of rows that are nearer than the last one wanted.
   std::int32_t wanted_key() const noexcept { return pool_.key_below(wanted_ - 1); }
   void insert(const std::uint64_t* candidates, std::size_t n) noexcept {

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <iterator>
 
 #include "srvdb/base/crc32c.h"
 #include "srvdb/base/error.h"
@@ -30,54 +29,6 @@ bool decodes_exactly(double scale, double offset) noexcept {
   const bool power_of_two = std::frexp(scale, &exponent) == 0.5;
   const double steps = offset / scale;
   return power_of_two && std::abs(steps) < 0x1p40 && std::nearbyint(steps) == steps;
-}
-
-// Of components x * unit the codes in units of `step` from `shift`, within [low, high] (whole
-// numbers), and the squared error. Eight sums side by side, no call and no branch in the loop: the
-// compiler makes vector instructions of it.
-template <typename Code>
-double round_to_codes(const float* x, std::size_t dim, double unit, double shift, double step,
-                      double low, double high, Code* codes) noexcept {
-  constexpr std::size_t kLanes = 8;
-  constexpr double kWhole =
-      0x1.8p52;  // added and taken away: the nearest whole number, ties to even
-  const double per_step = 1 / step;
-  double error2[kLanes] = {};
-  double whole[kLanes];
-  const auto lane = [&](std::size_t i, std::size_t l) {
-    const double value = static_cast<double>(x[i]) * unit;
-    const double near = std::min(std::max((value - shift) * per_step, low), high);
-    whole[l] = (near + kWhole) - kWhole;
-    const double d = value - (shift + step * whole[l]);
-    error2[l] += d * d;
-  };
-  std::size_t i = 0;
-  for (; i + kLanes <= dim; i += kLanes) {
-    for (std::size_t l = 0; l < kLanes; ++l) lane(i + l, l);
-    for (std::size_t l = 0; l < kLanes; ++l) {
-      codes[i + l] = static_cast<Code>(static_cast<std::int32_t>(whole[l]));
-    }
-  }
-  for (; i < dim; ++i) {
-    lane(i, 0);
-    codes[i] = static_cast<Code>(static_cast<std::int32_t>(whole[0]));
-  }
-  return ((error2[0] + error2[4]) + (error2[2] + error2[6])) +
-         ((error2[1] + error2[5]) + (error2[3] + error2[7]));
-}
-
-float largest_magnitude(const float* x, std::size_t dim) noexcept {
-  constexpr std::size_t kLanes = 16;
-  float largest[kLanes] = {};
-  std::size_t i = 0;
-  for (; i + kLanes <= dim; i += kLanes) {
-    for (std::size_t l = 0; l < kLanes; ++l) {
-      const float size = std::abs(x[i + l]);
-      largest[l] = size > largest[l] ? size : largest[l];
-    }
-  }
-  for (; i < dim; ++i) largest[0] = std::max(largest[0], std::abs(x[i]));
-  return *std::max_element(std::begin(largest), std::end(largest));
 }
 
 }  // namespace
@@ -167,12 +118,12 @@ void ScalarQuantizer::prepare(const float* query, CodeQuery& prepared) const {
   }
   const double norm = check_row(query, dim_).norm;
   const double unit = metric_ == Metric::kCosine && norm > 0 ? 1 / norm : 1;
-  const double largest = static_cast<double>(largest_magnitude(query, dim_)) * unit;
+  const simd::Kernels& kernels = simd::kernels();
+  const double largest = static_cast<double>(kernels.largest_f32(query, dim_)) * unit;
   const double query_scale = largest > 0 ? largest / 127 : 1;
-  const double error2 =
-      round_to_codes(query, dim_, unit, 0, query_scale, -127, 127, prepared.narrow_.data());
-  std::int32_t sum = 0;  // of at most 65,536 bytes
-  for (std::size_t i = 0; i < dim_; ++i) sum += int{prepared.narrow_[i]};
+  const auto [error2, sum] = kernels.round_i8(
+      query, dim_, {.unit = unit, .shift = 0, .step = query_scale, .low = -127, .high = 127},
+      prepared.narrow_.data());
   prepared.step_ = scale_ * query_scale;
   prepared.key_zero_ = static_cast<double>(kZeroCode * sum);
   prepared.query_norm_ = norm * unit * kErrorRoundUp;
@@ -206,8 +157,9 @@ void ScalarQuantizer::prepare_bytes(const float* query, CodeQuery& prepared) con
 
 void ScalarQuantizer::prepare_l2(const float* query, double low, double high,
                                  CodeQuery& prepared) const {
-  const double error2 =
-      round_to_codes(query, dim_, 1, offset_, scale_, low, high, prepared.wide_.data());
+  const auto [error2, sum] = simd::kernels().round_i16(
+      query, dim_, {.unit = 1, .shift = offset_, .step = scale_, .low = low, .high = high},
+      prepared.wide_.data());
   const double reach = std::abs(offset_) + scale_ * std::max(std::abs(low), std::abs(high));
   const double slack = slack_ == 0 ? 0 : std::sqrt(static_cast<double>(dim_)) * 0x1p-50 * reach;
   prepared.step_ = scale_;

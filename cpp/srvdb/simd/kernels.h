@@ -91,6 +91,20 @@ struct EncodeParams {
   double offset;
 };
 
+// How a query is rounded: code = nearest_even(clamp((x * unit - shift) / step, low, high)), with
+// low and high whole numbers; it stands for the value shift + step * code. All in double precision.
+struct RoundParams {
+  double unit;
+  double shift;
+  double step;
+  double low;
+  double high;
+};
+struct Rounded {
+  double error2;     // sum of (x * unit - (shift + step * code))^2
+  std::int64_t sum;  // of the codes
+};
+
 struct Kernels {
   const char* name;  // "baseline", "avx2", "avx512", "avx512vnni", "amxint8" or "neon"
 
@@ -147,12 +161,19 @@ struct Kernels {
                             std::size_t dim, double* out, double* b_norm2) noexcept;
   // Sum of squares. May be given any bits: the result is finite exactly when every component is.
   double (*norm2_f64)(const float* a, std::size_t dim) noexcept;
+  // Largest magnitude of the components, 0 where there are none; not for a NaN.
+  float (*largest_f32)(const float* a, std::size_t dim) noexcept;
 
   // --- 8-bit codes.
   // Codes `dim` components (not the padding) and returns the squared error, sum of
   // (x * unit - (offset + scale * code))^2. Same codes and same bits everywhere.
   double (*encode_u8)(const float* row, std::size_t dim, const EncodeParams& params,
                       std::uint8_t* code) noexcept;
+  // Rounds `dim` components of a query (not the padding). Same codes and same bits everywhere.
+  Rounded (*round_i8)(const float* query, std::size_t dim, const RoundParams& params,
+                      std::int8_t* codes) noexcept;
+  Rounded (*round_i16)(const float* query, std::size_t dim, const RoundParams& params,
+                       std::int16_t* codes) noexcept;
   // key = sum of (code - query)^2, query int16. The caller keeps the sum below 2^31 and every
   // difference within int16 (quant/scalar_quantizer.h says how).
   CodeKernels l2_u8;

@@ -18,6 +18,7 @@
 #include "srvdb/simd/impl_float.h"
 #include "srvdb/simd/impl_pairs.h"
 #include "srvdb/simd/impl_pool.h"
+#include "srvdb/simd/impl_rounding.h"
 #include "srvdb/simd/impl_tile.h"
 #include "srvdb/simd/kernels.h"
 
@@ -41,6 +42,7 @@ constexpr Kernels make_kernels(const char* name) {
   using Tile = TileKernels<Isa>;
   using Float = FloatKernels<Isa>;
   using Double = DoubleKernels<Isa>;
+  using Rounding = RoundingKernels<Isa>;
   using Pairs = typename PairsOf<Isa>::Type;
   return {
       .name = name,
@@ -63,7 +65,10 @@ constexpr Kernels make_kernels(const char* name) {
       .l2sq_f64_rows = &Double::l2sq_rows,
       .dot_norm_f64_rows = &Double::dot_norm_rows,
       .norm2_f64 = &Double::norm2,
+      .largest_f32 = &Rounding::largest,
       .encode_u8 = &Double::encode,
+      .round_i8 = &Rounding::template round<std::int8_t>,
+      .round_i16 = &Rounding::template round<std::int16_t>,
       .l2_u8 = make_code_kernels<typename Isa::Codes::L2, typename Isa::Pool>(),
       .dot_u8s8 = make_code_kernels<typename Isa::Codes::NegDot, typename Isa::Pool>(),
       .pool = make_pool_kernels<typename Isa::Pool>(),

@@ -35,6 +35,10 @@ class IdView {
   // Points into the mapping: valid while a copy of this view lives. Throws Error(kCorruption), or
   // Error(kInvalidInput) for a row at or above rows().
   std::string_view id(Row row) const;
+  // Asks the memory for what id() reads first. row < rows().
+  void prefetch(Row row) const noexcept {
+    __builtin_prefetch(fixes_->data() + static_cast<std::size_t>(row) * sizeof(IdFix));
+  }
 
  private:
   friend class IdFiles;

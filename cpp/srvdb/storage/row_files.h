@@ -38,6 +38,7 @@ class RowFilesView {
   const float* base() const noexcept { return reinterpret_cast<const float*>(vectors_.base()); }
   float norm(Row r) const noexcept { return vectors_.value(r); }
   std::string_view id(Row r) const { return ids_.id(r); }
+  void prefetch_id(Row r) const noexcept { ids_.prefetch(r); }
 
   void verify(Row r) const { vectors_.verify(r); }
   void verify_range(Row first, Row count) const { vectors_.verify_range(first, count); }

@@ -1,7 +1,9 @@
 // Integer kernels: exact, on every instruction set, at the extremes of their range.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <random>
+#include <utility>
 
 #include "simd/kernel_cases.h"
 #include "srvdb/base/aligned.h"
@@ -160,6 +162,72 @@ TEST(Encode, GivesTheSameCodesAndErrorBitsEverywhere) {
       EXPECT_EQ(codes, first) << k->name;
     }
   }
+}
+
+// The codes of a query as round_i8 and round_i16 say, one component after another.
+template <typename Code>
+void expect_rounded(simd::Rounded (*simd::Kernels::*round)(const float*, std::size_t,
+                                                           const simd::RoundParams&,
+                                                           Code*) noexcept,
+                    const simd::RoundParams& params) {
+  for (const std::size_t dim : ragged_dims()) {
+    const auto query = make_values(Values::kOrdinary, dim, 22);
+    std::vector<Code> expected(dim);
+    double error2 = 0;
+    std::int64_t sum = 0;
+    for (std::size_t i = 0; i < dim; ++i) {
+      const double value = static_cast<double>(query[i]) * params.unit;
+      const double near = (value - params.shift) * (1 / params.step);
+      const double code = std::nearbyint(std::clamp(near, params.low, params.high));
+      expected[i] = static_cast<Code>(code);
+      error2 += std::pow(value - (params.shift + params.step * code), 2);
+      sum += static_cast<std::int64_t>(code);
+    }
+    const Kernels* const plain = supported_kernels().front();
+    std::vector<Code> codes(dim + 1, 99);
+    const double bits = (plain->*round)(query.data(), dim, params, codes.data()).error2;
+    EXPECT_NEAR(bits, error2, 1e-12 * error2);
+    for (const Kernels* k : supported_kernels()) {
+      codes.assign(dim + 1, 99);
+      const simd::Rounded rounded = (k->*round)(query.data(), dim, params, codes.data());
+      EXPECT_EQ(rounded.error2, bits) << k->name;
+      EXPECT_EQ(rounded.sum, sum) << k->name;
+      EXPECT_EQ(codes.back(), 99) << "wrote beyond the query";
+      codes.pop_back();
+      EXPECT_EQ(codes, expected) << k->name;
+    }
+  }
+}
+
+TEST(Round, GivesTheSameQueryCodesAndErrorBitsEverywhere) {
+  expect_rounded(&Kernels::round_i8,
+                 {.unit = 1.25, .shift = 0, .step = 1.0 / 64, .low = -127, .high = 127});
+  expect_rounded(&Kernels::round_i16,
+                 {.unit = 1, .shift = -2, .step = 1.0 / 300, .low = -200, .high = 700});
+}
+
+TEST(Round, HalvesGoToTheEvenCode) {
+  const std::vector<float> query{0.5F, 1.5F, 2.5F, -0.5F, -1.5F, -2.5F, 3.5F, 126.5F, 127.5F, -500};
+  for (const Kernels* k : supported_kernels()) {
+    std::vector<std::int8_t> codes(query.size());
+    k->round_i8(query.data(), query.size(),
+                {.unit = 1, .shift = 0, .step = 1, .low = -127, .high = 127}, codes.data());
+    EXPECT_EQ(codes, (std::vector<std::int8_t>{0, 2, 2, 0, -2, -2, 4, 126, 127, -127})) << k->name;
+  }
+}
+
+TEST(Largest, IsTheMagnitudeFarthestFromZeroWhereverItStands) {
+  for (const std::size_t dim : ragged_dims()) {
+    auto row = make_values(Values::kOrdinary, dim, 23);
+    for (const std::size_t at : {std::size_t{0}, dim / 2, dim - 1}) {
+      const float before = std::exchange(row[at], -1e30F);
+      for (const Kernels* k : supported_kernels()) {
+        EXPECT_EQ(k->largest_f32(row.data(), dim), 1e30F) << k->name << " " << dim;
+      }
+      row[at] = before;
+    }
+  }
+  for (const Kernels* k : supported_kernels()) EXPECT_EQ(k->largest_f32(nullptr, 0), 0) << k->name;
 }
 
 }  // namespace
