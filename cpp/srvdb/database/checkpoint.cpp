@@ -14,7 +14,6 @@ namespace srvdb {
 namespace {
 
 constexpr auto kCheckpointRetry = std::chrono::seconds(5);
-constexpr Row kLoadRows = 8192;  // in one checkpoint: rows come in bulk
 
 // Rows that are gone keep what their columns say, as nobody sees them.
 void put_columns(ColumnWriter& columns, const PendingChanges& changes, const RowBitmap& gone) {
@@ -136,9 +135,6 @@ void Core::checkpoint() {
       {
         const std::unique_lock state(state_mutex_);
         applied_ = frozen->upto;
-        if (frozen->rows >= applied_rows_ + kLoadRows) {
-          loaded_at_ = std::chrono::steady_clock::now();
-        }
         applied_rows_ = frozen->rows;
         frozen_ = nullptr;
         checkpointing_ = false;

@@ -295,7 +295,7 @@ class Core final : public IndexHost {
   std::string generation_path(std::uint64_t generation) const;
   void start();
   void start_background();
-  bool is_loading() const noexcept;
+  bool is_loading();
   bool background_index();
 
   // core_columns.cpp
@@ -512,8 +512,6 @@ class Core final : public IndexHost {
   std::atomic<Sequence> applied_{0};        // in the metadata store
   std::atomic<Row> applied_rows_{0};        // published by it
   std::atomic<bool> checkpointing_{false};  // changes are frozen and not yet in the store
-  // When the last checkpoint of many rows ended.
-  std::atomic<std::chrono::steady_clock::time_point> loaded_at_{};
   std::atomic<bool> failed_{false};
   mutable std::mutex failure_mutex_;
   std::string failure_;           // guarded by failure_mutex_: why writes are refused
@@ -544,6 +542,8 @@ class Core final : public IndexHost {
   std::unique_ptr<BackgroundJob> prefault_job_;
   std::vector<std::span<const std::uint8_t>> to_bring_in_;  // prefault_job_'s, of the view below
   std::shared_ptr<const IndexView> brought_in_;
+  Row loaded_rows_ = 0;                                // index_job_'s: rows when many had come
+  std::chrono::steady_clock::time_point loaded_at_{};  // index_job_'s: and when that was
   std::pair<Row, Row> locked_rows_{0, 0};  // index_job_'s: coded and linked ones when last locked
   bool lock_told_ = false;                 // index_job_'s: that memory cannot be locked any more
   Interrupt tuning_stop_;

@@ -18,7 +18,8 @@ namespace {
 constexpr const char* kSpaceName = "default";
 constexpr std::uint8_t kFloat32 = 1;
 constexpr std::size_t kFewProcessors = 4;  // linking waits for bulk loads up to here
-constexpr auto kLinkPause = std::chrono::milliseconds(50);
+constexpr auto kLinkPause = std::chrono::milliseconds(250);
+constexpr Row kLoadRows = 8192;  // in one such pause: more than can be linked in it
 constexpr auto kMeasurePause =
     std::chrono::milliseconds(500);  // first answers after opening go first
 
@@ -211,6 +212,7 @@ void Core::start_background() {
     return;
   }
   if (columns_are_due()) columns_job_->wake();
+  loaded_rows_ = view()->rows;
   if (indexer_ && indexer_->has_work()) {
     index_job_->wake();
   } else if (calibration_due(*view())) {
@@ -390,9 +392,16 @@ WalOptions Core::wal_options() const {
 // ---- background and closing --------------------------------------------------------------------
 
 // Whether rows come in bulk, and linking them had better wait, as there are few processors.
-bool Core::is_loading() const noexcept {
+bool Core::is_loading() {
   if (default_threads() > kFewProcessors) return false;
-  return checkpointing_ || std::chrono::steady_clock::now() - loaded_at_.load() < kLinkPause;
+  const auto now = std::chrono::steady_clock::now();
+  const Row rows = view()->rows;
+  if (rows < loaded_rows_) loaded_rows_ = rows;  // compacted
+  if (rows - loaded_rows_ >= kLoadRows) {
+    loaded_rows_ = rows;
+    loaded_at_ = now;
+  }
+  return checkpointing_ || now - loaded_at_ < kLinkPause;
 }
 
 // One piece of coding or linking. What went wrong is told in stats(); rows that are not linked are

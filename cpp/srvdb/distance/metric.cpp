@@ -41,11 +41,11 @@ double score_to_distance(Metric metric, double score) noexcept {
 
 ExactScorer::ExactScorer(Metric metric, const float* query, std::size_t dim,
                          const simd::Kernels& kernels)
-    : metric_(metric),
-      query_(query),
-      dim_(dim),
-      kernels_(&kernels),
-      query_norm_(std::sqrt(kernels.norm2_f64(query, dim))) {}
+    : ExactScorer(metric, query, dim, std::sqrt(kernels.norm2_f64(query, dim)), kernels) {}
+
+ExactScorer::ExactScorer(Metric metric, const float* query, std::size_t dim, double query_norm,
+                         const simd::Kernels& kernels)
+    : metric_(metric), query_(query), dim_(dim), kernels_(&kernels), query_norm_(query_norm) {}
 
 double ExactScorer::score(const float* row) const noexcept {
   switch (metric_) {

@@ -34,6 +34,9 @@ class ExactScorer {
  public:
   ExactScorer(Metric metric, const float* query, std::size_t dim,
               const simd::Kernels& kernels = simd::kernels());
+  // With |query|, as check_row() has it.
+  ExactScorer(Metric metric, const float* query, std::size_t dim, double query_norm,
+              const simd::Kernels& kernels = simd::kernels());
 
   double score(const float* row) const noexcept;
   // The scores of simd::kScoredAtOnce rows, the same bits; asks for those at `ahead` on the way.

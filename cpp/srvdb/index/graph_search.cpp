@@ -52,12 +52,18 @@ std::vector<ScoredRow> rerank(const RowsView& rows, const CodesView& codes,
   for (std::size_t i = 0; i < std::min(n, kSide); ++i) {
     prefetch_lines(rows.row(found[i].row), rows.dim * sizeof(float));
   }
-  const ExactScorer scorer(prepared.metric(), query, rows.dim);
+  const ExactScorer scorer(prepared.metric(), query, rows.dim, prepared.norm());
   const std::size_t least = std::max(k, sample);
   double margin = n < least ? 0 : kLeastDoubt * prepared.score_deviation(found[least - 1].key);
   const auto in_doubt = [&](std::size_t i) {
     if (i < least || i >= n) return i < n;
     return !(prepared.approx_score(found[i].key) + kDoubt * margin < best.back().score);
+  };
+  // To be read, as far as codes can say beforehand.
+  const auto likely = [&](std::size_t i) {
+    if (i < least || i >= n) return i < n;
+    const double last = prepared.approx_score(found[least - 1].key);
+    return prepared.approx_score(found[i].key) + margin >= last;
   };
   for (std::size_t i = 0; in_doubt(i);) {
     std::size_t last = i + 1;
@@ -66,8 +72,7 @@ std::vector<ScoredRow> rerank(const RowsView& rows, const CodesView& codes,
     std::array<const float*, kSide> ahead{};
     for (std::size_t r = 0; r < kSide; ++r) {
       at[r] = rows.row(found[std::min(i + r, last - 1)].row);
-      const bool likely = last + r < std::min(n, least + kSample);
-      ahead[r] = likely ? rows.row(found[last + r].row) : at[r];
+      ahead[r] = likely(last + r) ? rows.row(found[last + r].row) : at[r];
     }
     for (std::size_t r = i; r < last; ++r) rows.verify(found[r].row);
     std::array<double, kSide> scores{};

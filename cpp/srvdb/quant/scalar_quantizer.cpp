@@ -106,6 +106,7 @@ void ScalarQuantizer::begin(CodeQuery& prepared) const {
   prepared.stride_ = stride();
   prepared.key_zero_ = 0;
   prepared.query_error_ = 0;
+  prepared.norm_ = 0;
   prepared.query_norm_ = 0;
   prepared.rounding_ = 0;
 }
@@ -126,6 +127,7 @@ void ScalarQuantizer::prepare(const float* query, CodeQuery& prepared) const {
       prepared.narrow_.data());
   prepared.step_ = scale_ * query_scale;
   prepared.key_zero_ = static_cast<double>(kZeroCode * sum);
+  prepared.norm_ = norm;
   prepared.query_norm_ = norm * unit * kErrorRoundUp;
   prepared.query_error_ = std::sqrt(error2) * kErrorRoundUp + 0x1p-40 * prepared.query_norm_;
   // <q, x> is off by <q, x - x^> + <q - q^, x>, each a sum of independent roundings.
