@@ -2,6 +2,7 @@
 
 #include <pybind11/numpy.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <utility>
@@ -217,8 +218,11 @@ PyObject* get_metadata(PyObject* self, void*) {
   });
 }
 
-py::object to_array(const std::vector<float>& values) {
-  return py::array_t<float>(static_cast<py::ssize_t>(values.size()), values.data());
+// Copied here: NumPy would let go of the GIL for that.
+py::array_t<float> to_array(const std::vector<float>& values) {
+  py::array_t<float> array(static_cast<py::ssize_t>(values.size()));
+  std::copy(values.begin(), values.end(), array.mutable_data());
+  return array;
 }
 
 PyObject* get_embedding(PyObject* self, void*) {
@@ -324,17 +328,24 @@ py::capsule make_origin(const std::shared_ptr<Database>& database,
   return capsule;
 }
 
-// hit_ids(hits: list) -> list: the first item of each.
+// hit_ids(hits: list) -> list: the first item of each. What is no Hit may run any code, and change
+// the list. A plain C function, as it is over before pybind11 has looked at its arguments.
 PyObject* hit_ids(PyObject* /*module*/, PyObject* hits) {
   return guarded([hits]() -> PyObject* {
     if (PyList_Check(hits) == 0) throw py::type_error("expected a list of Hit");
-    py::list ids(PyList_GET_SIZE(hits));
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(hits) && i < PyList_GET_SIZE(ids.ptr()); ++i) {
-      PyObject* const hit = PyList_GET_ITEM(hits, i);
-      PyObject* const id = Py_TYPE(hit) == hit_type ? Py_NewRef(PyTuple_GET_ITEM(hit, 0))
-                                                    : PySequence_GetItem(hit, 0);
-      if (id == nullptr) throw py::error_already_set();
-      PyList_SET_ITEM(ids.ptr(), i, id);
+    const Py_ssize_t n = PyList_GET_SIZE(hits);
+    PyObject** const items = reinterpret_cast<PyListObject*>(hits)->ob_item;
+    if (std::all_of(items, items + n, [](PyObject* x) { return Py_TYPE(x) == hit_type; })) {
+      py::list ids(n);
+      for (Py_ssize_t i = 0; i < n; ++i) {
+        PyList_SET_ITEM(ids.ptr(), i, Py_NewRef(PyTuple_GET_ITEM(items[i], 0)));
+      }
+      return ids.release().ptr();
+    }
+    py::list ids;
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(hits); ++i) {
+      const auto item = py::reinterpret_borrow<py::object>(PyList_GET_ITEM(hits, i));
+      ids.append(item[py::int_(0)]);
     }
     return ids.release().ptr();
   });
@@ -381,9 +392,10 @@ py::list HitMaker::make(const SearchResult& result, const std::vector<HitDetails
   }
   for (std::size_t i = 0; i < result.hits.size(); ++i) {
     const Hit& hit = result.hits[i];
+    py::object id = utf8(hit.id);
     PyObject* score = PyFloat_FromDouble(hit.score);
     if (score == nullptr) throw py::error_already_set();
-    PyObject* self = new_hit(utf8(hit.id).release().ptr(), score);
+    PyObject* self = new_hit(id.release().ptr(), score);
     if (self == nullptr) throw py::error_already_set();
     PyList_SET_ITEM(list.ptr(), static_cast<Py_ssize_t>(i), self);
     Tail& t = tail(self);

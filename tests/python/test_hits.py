@@ -71,9 +71,19 @@ def test_ids_are_those_of_whatever_the_list_holds(abc):
     hits.insert(0, srvdb.Hit("e", 2))
     assert hits.ids == ["e", "a", "c", "b", "d"]
     assert srvdb.Hits().ids == []
+    hits.append({0: "f"})
+    assert hits.ids[-1] == "f"
     hits.append(None)
     with pytest.raises(TypeError):
         hits.ids  # noqa: B018
+
+    class Clearing:
+        def __getitem__(self, at):
+            hits.clear()
+            return "g"
+
+    hits[:] = [("a", 1.0), Clearing(), ("b", 1.0)]
+    assert hits.ids == ["a", "g"]
 
 
 def test_include_reads_with_the_search(path):

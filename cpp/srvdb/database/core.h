@@ -295,7 +295,7 @@ class Core final : public IndexHost {
   std::string generation_path(std::uint64_t generation) const;
   void start();
   void start_background();
-  bool is_loading();
+  bool wait_for_load();
   bool background_index();
 
   // core_columns.cpp
@@ -542,7 +542,7 @@ class Core final : public IndexHost {
   std::unique_ptr<BackgroundJob> prefault_job_;
   std::vector<std::span<const std::uint8_t>> to_bring_in_;  // prefault_job_'s, of the view below
   std::shared_ptr<const IndexView> brought_in_;
-  Row loaded_rows_ = 0;                                // index_job_'s: rows when many had come
+  std::atomic<Row> loaded_rows_{0};                    // rows there were when many had come
   std::chrono::steady_clock::time_point loaded_at_{};  // index_job_'s: and when that was
   std::pair<Row, Row> locked_rows_{0, 0};  // index_job_'s: coded and linked ones when last locked
   bool lock_told_ = false;                 // index_job_'s: that memory cannot be locked any more

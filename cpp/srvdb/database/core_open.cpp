@@ -20,6 +20,7 @@ constexpr std::uint8_t kFloat32 = 1;
 constexpr std::size_t kFewProcessors = 4;  // linking waits for bulk loads up to here
 constexpr auto kLinkPause = std::chrono::milliseconds(250);
 constexpr Row kLoadRows = 8192;  // in one such pause: more than can be linked in it
+constexpr Row kLoadShare = 32;   // and more than this part of all
 constexpr auto kMeasurePause =
     std::chrono::milliseconds(500);  // first answers after opening go first
 
@@ -391,15 +392,18 @@ WalOptions Core::wal_options() const {
 
 // ---- background and closing --------------------------------------------------------------------
 
-// Whether rows come in bulk, and linking them had better wait, as there are few processors.
-bool Core::is_loading() {
+// Whether coding and linking had better wait, as there are few processors and rows come in bulk.
+// When many have come, that is seen after one pause: as many again have come in it, or not.
+bool Core::wait_for_load() {
   if (default_threads() > kFewProcessors) return false;
   const auto now = std::chrono::steady_clock::now();
   const Row rows = view()->rows;
-  if (rows < loaded_rows_) loaded_rows_ = rows;  // compacted
-  if (rows - loaded_rows_ >= kLoadRows) {
+  const Row before = std::min(loaded_rows_.load(), rows);  // fewer: compacted
+  if (rows - before >= std::max(kLoadRows, before / kLoadShare)) {
     loaded_rows_ = rows;
     loaded_at_ = now;
+  } else if (before < loaded_rows_) {
+    loaded_rows_ = before;
   }
   return checkpointing_ || now - loaded_at_ < kLinkPause;
 }
@@ -409,7 +413,7 @@ bool Core::is_loading() {
 bool Core::background_index() {
   const std::shared_ptr<Indexer> indexer = this->indexer();
   if (indexer == nullptr || !options_.background || options_.read_only || failed_) return false;
-  if (is_loading()) {
+  if (wait_for_load()) {
     // A bulk load keeps two processors busy by itself; its rows are scanned until it pauses. Nor is
     // the memory that linking takes wanted then.
     index_job_->wake_after(kLinkPause);

@@ -10,7 +10,8 @@ namespace srvdb {
 inline constexpr std::size_t kMaxEntries = 128;
 
 // A walk over rows [0, limit) starts from the best of `count` = entry_count(limit) rows, evenly
-// spaced.
+// spaced: those that are far behind the best are left out (WalkPool::entry_limit()), so a wide walk
+// comes to more than a narrow one.
 std::size_t entry_count(Row limit) noexcept;
 inline Row entry_row(Row limit, std::size_t count, std::size_t i) noexcept {
   return static_cast<Row>(std::uint64_t{limit} * i / count);

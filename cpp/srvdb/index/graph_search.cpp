@@ -60,10 +60,10 @@ std::vector<ScoredRow> rerank(const RowsView& rows, const CodesView& codes,
     return !(prepared.approx_score(found[i].key) + kDoubt * margin < best.back().score);
   };
   // To be read, as far as codes can say beforehand.
+  const double last_score = n < least ? 0 : prepared.approx_score(found[least - 1].key);
   const auto likely = [&](std::size_t i) {
     if (i < least || i >= n) return i < n;
-    const double last = prepared.approx_score(found[least - 1].key);
-    return prepared.approx_score(found[i].key) + margin >= last;
+    return prepared.approx_score(found[i].key) + margin >= last_score;
   };
   for (std::size_t i = 0; in_doubt(i);) {
     std::size_t last = i + 1;

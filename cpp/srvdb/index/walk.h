@@ -32,7 +32,7 @@ class Walk {
         visited_(scratch.visited),
         fresh_(scratch.fresh),
         pool_(scratch, options, query),
-        entries_kept_(std::max(kEntriesKept, options.ef / 4)),
+        entries_kept_(std::max(kEntriesKept, options.ef / 2)),
         budget_(options.budget) {
     visited_.clear(limit);
     step_ = std::max<std::size_t>(graph.params().bound(), kMaxEntries + 1);
@@ -53,7 +53,7 @@ class Walk {
     asked_ = first;
     for (measured_ = first; measured_ < last;) {
       const std::size_t end = std::min(measured_ + kEntriesAhead, last);
-      measure(end, std::min(end + kEntriesAhead, last), pool_.key_below(entries_kept_ - 1));
+      measure(end, std::min(end + kEntriesAhead, last), pool_.entry_limit(entries_kept_));
     }
     prefetch_next();
   }
@@ -75,7 +75,7 @@ class Walk {
     }
     prefetch_next();
     const std::size_t last = expanded_ > kStrict ? asked : visited_.size();
-    measure(last, visited_.size());
+    measure(last, visited_.size(), pool_.limit());
     prefetch_next();
     return visited_.size() <= budget_ || finish(WalkEnd::kOverBudget);
   }
@@ -118,7 +118,7 @@ class Walk {
 
   // Offers the rows up to the last-th that was seen with keys of at most `limit` to the pool, and
   // asks for the codes of those up to the end-th on the way.
-  void measure(std::size_t last, std::size_t end, std::int32_t limit = INT32_MAX) {
+  void measure(std::size_t last, std::size_t end, std::int32_t limit) {
     const Row* const ids = visited_.rows() + measured_;
     const std::size_t n = last - measured_;
     const std::size_t first = n != 0 ? std::min(last, measured_ + kAtFirst) : end;
@@ -128,9 +128,8 @@ class Walk {
     }
     codes_.verify(ids, n);
     if (n != 0) {
-      pool_.insert(fresh_.data(),
-                   query_.near(codes_.base, ids, n, asked_ - measured_, end - measured_,
-                               std::min(limit, pool_.limit()), fresh_.data()));
+      pool_.insert(fresh_.data(), query_.near(codes_.base, ids, n, asked_ - measured_,
+                                              end - measured_, limit, fresh_.data()));
     }
     measured_ = last;
     asked_ = end;

@@ -64,10 +64,14 @@ class WalkPool {
 
   // Keys above this cannot enter.
   std::int32_t limit() const noexcept { return std::min(limit_, pool_.key_below(kept_most_ - 1)); }
-  // The largest key of rows that are nearer than the candidate there; INT32_MAX where there is
-  // none.
-  std::int32_t key_below(std::size_t place) const noexcept {
-    return place < pool_.places() ? pool_.key_below(place) : INT32_MAX;
+  // Likewise while entry rows are looked at, most of which lie far away: kept are those that
+  // limit() lets in, of them the `least` best, or as many as are kept whatever their distance, and
+  // all that codes cannot tell from them.
+  std::int32_t entry_limit(std::size_t least) const noexcept {
+    const std::size_t place = std::max(least, kept_) - 1;
+    const std::uint64_t last = place < pool_.places() ? pool_.at(place) : simd::kNoCandidate;
+    if (last == simd::kNoCandidate) return limit();
+    return std::min(limit(), std::max(alike_key_, pool_entry::key(last)));
   }
   // The largest key of rows that are nearer than the last one wanted.
   std::int32_t wanted_key() const noexcept { return pool_.key_below(wanted_ - 1); }
@@ -125,8 +129,8 @@ class WalkPool {
     const double distance = std::max(key - query_.nearest_key(), deviation);
     reach_key_ = to_key(key + (reach_ - 1) * distance);
     in_doubt_key_ = to_key(key + (in_doubt_reach_ - 1) * distance);
-    const std::int32_t alike = to_key(key + kDoubt * deviation);
-    const std::int32_t far = std::max({reach_key_, in_doubt_key_, alike});
+    alike_key_ = to_key(key + kDoubt * deviation);
+    const std::int32_t far = std::max({reach_key_, in_doubt_key_, alike_key_});
     pool_.drop(kept_, far);
     limit_ = std::max(far, pool_.key_below(kept_ - 1));
   }
@@ -160,6 +164,7 @@ class WalkPool {
   bool has_wanted_;  // candidates: until then there is no reach
   std::int32_t reach_key_ = INT32_MIN;
   std::int32_t in_doubt_key_ = INT32_MIN;
+  std::int32_t alike_key_ = INT32_MIN;
   std::int32_t limit_ = INT32_MAX;
   CandidatePool pool_;
 };

@@ -133,9 +133,9 @@ class CodeQuery {
   std::size_t stride_ = 0;
   AlignedBuffer<std::int16_t> wide_;   // l2
   AlignedBuffer<std::int8_t> narrow_;  // cosine, ip, and l2 after prepare_bytes()
-  double step_ = 0;      // l2: the code's scale; else: the code's scale times the query's
-  double key_zero_ = 0;  // cosine, ip: the sum of 128 * q, which keys contain
-  double norm_ = 0;
+  double step_ = 0;         // l2: the code's scale; else: the code's scale times the query's
+  double key_zero_ = 0;     // cosine, ip: the sum of 128 * q, which keys contain
+  double norm_ = 0;         // see norm()
   double query_norm_ = 0;   // |q|; under cosine 1 (0 for a zero query)
   double query_error_ = 0;  // ||q - q^||, rounded up
   double rounding_ = 0;     // see key_deviation()

@@ -16,6 +16,7 @@ struct RoundingKernels {
   using D = xsimd::batch<double, typename Isa::Arch>;
   static constexpr std::size_t kLanes = 8;
   static constexpr std::size_t kParts = kLanes / D::size;
+  static_assert(kParts * D::size == kLanes);
   // Added and taken away: the nearest whole number, ties to even.
   static constexpr double kWhole = 0x1.8p52;
 

@@ -91,8 +91,9 @@ struct EncodeParams {
   double offset;
 };
 
-// How a query is rounded: code = nearest_even(clamp((x * unit - shift) / step, low, high)), with
-// low and high whole numbers; it stands for the value shift + step * code. All in double precision.
+// How a query, of finite components, is rounded: code = nearest_even(clamp((x * unit - shift) *
+// (1 / step), low, high)), where step is above 0, low and high are whole numbers that a code can
+// be; it stands for the value shift + step * code. All in double precision.
 struct RoundParams {
   double unit;
   double shift;

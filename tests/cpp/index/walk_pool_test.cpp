@@ -10,6 +10,7 @@
 
 #include "index/index_cases.h"
 #include "srvdb/index/bulk_build.h"
+#include "srvdb/index/graph_reach.h"
 
 namespace srvdb::testing {
 namespace {
@@ -141,28 +142,45 @@ TEST(WalkPool, ASearchFarTooNarrowForItsAnswerStillWalksUntilItHasIt) {
 class WalkPoolOf : public ::testing::TestWithParam<Metric> {};
 INSTANTIATE_TEST_SUITE_P(Metrics, WalkPoolOf, ::testing::Values(Metric::kCosine, Metric::kL2));
 
-// Copies of rows with so little noise that codes of one scale are the same for all of a kind.
-TEST_P(WalkPoolOf, RowsThatCodesCannotTellApartAreKeptForExactScores) {
+// Copies of rows with so little noise that codes of one scale are the same for all of a kind, in
+// turns.
+std::vector<float> copies(Row kinds, Row of_each) {
   constexpr std::size_t kDim = 64;
-  constexpr Row kKinds = 80;
-  constexpr Row kCopies = 50;
-  const auto centres = clustered(kKinds, kDim, 1, 1, 6);
+  const auto centres = clustered(kinds, kDim, 1, 1, 6);
   std::mt19937 random(7);
   std::normal_distribution<float> normal(0, 0.002F);
   std::vector<float> values;
-  for (Row r = 0; r < kKinds * kCopies; ++r) {
+  for (Row r = 0; r < kinds * of_each; ++r) {
     for (std::size_t i = 0; i < kDim; ++i) {
-      values.push_back(centres[(r % kKinds) * kDim + i] + normal(random));
+      values.push_back(centres[(r % kinds) * kDim + i] + normal(random));
     }
   }
-  const TestGraph data(values, kDim, GetParam());
+  return values;
+}
+
+// Of 10 for each query, which are the rows 0, step, 2 step, ...
+std::size_t found_of(const TestGraph& data, Metric metric, Row queries, Row step) {
   std::size_t right = 0;
-  for (Row q = 0; q < 200; ++q) {
-    const auto want = brute_force(data.rows.view(), GetParam(), data.rows.at(q), {.k = 10});
-    const auto found = data.search(data.rows.at(q), {.k = 10, .ef = 20});
-    for (const ScoredRow& row : found.rows) right += row.score >= want.back().score ? 1u : 0u;
+  for (Row q = 0; q < queries; ++q) {
+    const float* const query = data.rows.at(q * step);
+    const auto want = brute_force(data.rows.view(), metric, query, {.k = 10});
+    for (const ScoredRow& row : data.search(query, {.k = 10, .ef = 20}).rows) {
+      right += row.score >= want.back().score ? 1u : 0u;
+    }
   }
-  EXPECT_GE(right, 200 * 10 * 0.95);
+  return right;
+}
+
+TEST_P(WalkPoolOf, RowsThatCodesCannotTellApartAreKeptForExactScores) {
+  const TestGraph data(copies(80, 50), 64, GetParam());
+  EXPECT_GE(found_of(data, GetParam(), 200, 1), 200 * 10 * 0.95);
+}
+
+// Each entry row is of the first kind, as rows between them are as many as there are kinds.
+TEST_P(WalkPoolOf, EntryRowsThatCodesCannotTellApartAreKeptToo) {
+  const TestGraph data(copies(64, 64), 64, GetParam());
+  ASSERT_EQ(entry_row(4096, entry_count(4096), 1), 64u);
+  EXPECT_GE(found_of(data, GetParam(), 64, 64), 64 * 10 * 0.95);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // Integer kernels: exact, on every instruction set, at the extremes of their range.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <random>
 #include <utility>
@@ -169,9 +170,9 @@ template <typename Code>
 void expect_rounded(simd::Rounded (*simd::Kernels::*round)(const float*, std::size_t,
                                                            const simd::RoundParams&,
                                                            Code*) noexcept,
-                    const simd::RoundParams& params) {
+                    const simd::RoundParams& params, Values kind) {
   for (const std::size_t dim : ragged_dims()) {
-    const auto query = make_values(Values::kOrdinary, dim, 22);
+    const auto query = make_values(kind, dim, 22);
     std::vector<Code> expected(dim);
     double error2 = 0;
     std::int64_t sum = 0;
@@ -200,10 +201,14 @@ void expect_rounded(simd::Rounded (*simd::Kernels::*round)(const float*, std::si
 }
 
 TEST(Round, GivesTheSameQueryCodesAndErrorBitsEverywhere) {
-  expect_rounded(&Kernels::round_i8,
-                 {.unit = 1.25, .shift = 0, .step = 1.0 / 64, .low = -127, .high = 127});
-  expect_rounded(&Kernels::round_i16,
-                 {.unit = 1, .shift = -2, .step = 1.0 / 300, .low = -200, .high = 700});
+  for (const Values kind : kAllValues) {
+    expect_rounded(&Kernels::round_i8,
+                   {.unit = 1 / 0.7, .shift = 0, .step = 1.0 / 90, .low = -127, .high = 127}, kind);
+    expect_rounded(&Kernels::round_i16,
+                   {.unit = 1, .shift = -2, .step = 1.0 / 300, .low = -200, .high = 700}, kind);
+    expect_rounded(&Kernels::round_i16,
+                   {.unit = 1, .shift = 0.3, .step = 0.01, .low = 0, .high = 255}, kind);
+  }
 }
 
 TEST(Round, HalvesGoToTheEvenCode) {
