@@ -4,8 +4,8 @@
 //   srvdb_graph_bench DIR [name=value ...]
 //
 // DIR is as bench_data.h says. Names: m, efc (ef_construction), threads (of the build), reps, nq
-// (queries used), k, ef (only this one), batch, bulk (0: linked row after row, as
-// always where srvdb itself does that).
+// (queries used), k, ef (only this one), batch, bulk (0: linked row after row, as always
+// where srvdb itself does that).
 //
 // The graph is kept as DIR/bulk-m<m>.graph or DIR/m<m>-efc<efc>.graph, and read from there the next
 // time: remove it after a change to how graphs are built. It is walked as the mapped image that

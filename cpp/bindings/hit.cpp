@@ -386,9 +386,8 @@ HitMaker::~HitMaker() {
 
 py::list HitMaker::make(const SearchResult& result, const std::vector<HitDetails>& details) {
   py::list list(result.hits.size());
-  if (!origin_ || result.view != view_) {
+  if (!origin_ || origin_in(origin_.ptr()).view != result.view) {
     origin_ = make_origin(database_, result.view, metric_);
-    view_ = result.view;
   }
   for (std::size_t i = 0; i < result.hits.size(); ++i) {
     const Hit& hit = result.hits[i];

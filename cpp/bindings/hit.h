@@ -53,9 +53,8 @@ class HitMaker {
   const std::shared_ptr<Database> database_;
   const Metric metric_;
   const Include include_;
-  const bool collecting_;  // before
-  pybind11::object origin_;
-  std::shared_ptr<const View> view_;  // that origin_ leads to
+  const bool collecting_;    // before
+  pybind11::object origin_;  // of the hits made last
 };
 
 void register_hit(pybind11::module_& module);

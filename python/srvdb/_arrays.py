@@ -157,6 +157,8 @@ def as_count(value: object, name: str, low: int, high: int, *, clip: bool = Fals
     InvalidInputError
         Not an integer, or out of range.
     """
+    if type(value) is int and low <= value <= high:
+        return value
     try:
         if isinstance(value, bool):
             raise TypeError

@@ -120,14 +120,8 @@ class Searching(Reading, Recommending):
             )
             return to_hits(self._search_groups(asked)[0])
         metadata, embedding = as_include(include)
-        if type(k) is not int or not 0 < k <= MAX_K:
-            k = as_count(k, "k", 1, MAX_K, clip=True)
-        if ef is None:
-            width = 0
-        elif type(ef) is int and 0 < ef <= MAX_EF:
-            width = ef
-        else:
-            width = as_count(ef, "ef", 1, MAX_EF)
+        k = as_count(k, "k", 1, MAX_K, clip=True)
+        width = 0 if ef is None else as_count(ef, "ef", 1, MAX_EF)
         share = 0.0 if recall is None else as_recall(recall)
         vector, deleted = as_vector(query), bool(include_deleted)
         text = "" if where is None else as_where(where)

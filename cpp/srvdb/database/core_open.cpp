@@ -402,7 +402,7 @@ bool Core::wait_for_load() {
   if (rows - before >= std::max(kLoadRows, before / kLoadShare)) {
     loaded_rows_ = rows;
     loaded_at_ = now;
-  } else if (before < loaded_rows_) {
+  } else {
     loaded_rows_ = before;
   }
   return checkpointing_ || now - loaded_at_ < kLinkPause;

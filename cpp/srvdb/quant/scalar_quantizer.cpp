@@ -159,9 +159,10 @@ void ScalarQuantizer::prepare_bytes(const float* query, CodeQuery& prepared) con
 
 void ScalarQuantizer::prepare_l2(const float* query, double low, double high,
                                  CodeQuery& prepared) const {
-  const auto [error2, sum] = simd::kernels().round_i16(
-      query, dim_, {.unit = 1, .shift = offset_, .step = scale_, .low = low, .high = high},
-      prepared.wide_.data());
+  const simd::RoundParams params{
+      .unit = 1, .shift = offset_, .step = scale_, .low = low, .high = high};
+  const double error2 =
+      simd::kernels().round_i16(query, dim_, params, prepared.wide_.data()).error2;
   const double reach = std::abs(offset_) + scale_ * std::max(std::abs(low), std::abs(high));
   const double slack = slack_ == 0 ? 0 : std::sqrt(static_cast<double>(dim_)) * 0x1p-50 * reach;
   prepared.step_ = scale_;

@@ -1,11 +1,10 @@
 // Queries rounded to whole numbers: the same codes and the same bits on every instruction set.
 // Included only by kernel translation units (see kernels_impl.h).
 //
-// Sums in eight lanes, added up as in impl_double.h; nothing is fused.
+// Sums in the lanes of impl_double.h; nothing is fused.
 #pragma once
 
-#include "srvdb/simd/impl_common.h"
-#include "srvdb/simd/kernels.h"
+#include "srvdb/simd/impl_double.h"
 
 namespace srvdb::simd {
 namespace {
@@ -13,10 +12,10 @@ namespace {
 template <class Isa>
 struct RoundingKernels {
   using F = xsimd::batch<float, typename Isa::Arch>;
-  using D = xsimd::batch<double, typename Isa::Arch>;
-  static constexpr std::size_t kLanes = 8;
-  static constexpr std::size_t kParts = kLanes / D::size;
-  static_assert(kParts * D::size == kLanes);
+  using Double = DoubleKernels<Isa>;
+  using D = typename Double::D;
+  static constexpr std::size_t kLanes = Double::kLanes;
+  static constexpr std::size_t kParts = Double::kParts;
   // Added and taken away: the nearest whole number, ties to even.
   static constexpr double kWhole = 0x1.8p52;
 
@@ -26,9 +25,8 @@ struct RoundingKernels {
     const double per_step = 1 / params.step;
     const D unit(params.unit), shift(params.shift), step(params.step);
     const D low(params.low), high(params.high), scale(per_step), nearest(kWhole);
-    D error2[kParts];
-    D total[kParts];
-    for (std::size_t p = 0; p < kParts; ++p) error2[p] = total[p] = D(0.0);
+    typename Double::Lanes error2;
+    typename Double::Lanes total;
     alignas(64) double whole[kLanes];
     std::size_t i = 0;
     for (; i + kLanes <= dim; i += kLanes) {
@@ -37,21 +35,16 @@ struct RoundingKernels {
         const D value = Isa::load_double(x + i + p * D::size) * unit;
         const D near = xsimd::min(xsimd::max((value - shift) * scale, low), high);
         const D code = (near + nearest) - nearest;
-        const D d = value - (shift + step * code);
-        error2[p] = error2[p] + d * d;
-        total[p] = total[p] + code;
+        error2.part[p] = Double::square_diff(error2.part[p], value, shift + step * code);
+        total.part[p] = total.part[p] + code;
         code.store_aligned(whole + p * D::size);
       }
       for (std::size_t l = 0; l < kLanes; ++l) {
         codes[i + l] = static_cast<Code>(static_cast<std::int32_t>(whole[l]));
       }
     }
-    double errors[kLanes];
-    double totals[kLanes];
-    for (std::size_t p = 0; p < kParts; ++p) {
-      error2[p].store_unaligned(errors + p * D::size);
-      total[p].store_unaligned(totals + p * D::size);
-    }
+    double errors[kLanes] = {};
+    double totals[kLanes] = {};
     for (std::size_t l = 0; i < dim; ++i, ++l) {
       const double value = static_cast<double>(x[i]) * params.unit;
       double near = (value - params.shift) * per_step;
@@ -59,11 +52,11 @@ struct RoundingKernels {
       near = near < params.high ? near : params.high;
       const double code = (near + kWhole) - kWhole;
       const double d = value - (params.shift + params.step * code);
-      errors[l] += d * d;
-      totals[l] += code;
+      errors[l] = d * d;
+      totals[l] = code;
       codes[i] = static_cast<Code>(static_cast<std::int32_t>(code));
     }
-    return {.error2 = sum(errors), .sum = static_cast<std::int64_t>(sum(totals))};
+    return {.error2 = error2.sum(errors), .sum = static_cast<std::int64_t>(total.sum(totals))};
   }
 
   static float largest(const float* x, std::size_t dim) noexcept {
@@ -77,11 +70,6 @@ struct RoundingKernels {
     most.store_unaligned(lanes);
     for (std::size_t l = 1; l < F::size; ++l) lanes[0] = lanes[l] > lanes[0] ? lanes[l] : lanes[0];
     return lanes[0];
-  }
-
- private:
-  SRVDB_INLINE static double sum(const double (&s)[kLanes]) noexcept {
-    return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
   }
 };
 
