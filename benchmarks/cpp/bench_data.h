@@ -13,6 +13,7 @@
 #include <fstream>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -89,6 +90,39 @@ struct Coded {
   std::vector<float> errors;
   CodesView codes;
   RowsView rows;
+};
+
+// Short codes, where the set has any.
+struct ShortCoded {
+  ShortCoded(const Data& data, bool wanted) {
+    std::vector<const float*> at;
+    const std::size_t step = std::max<std::size_t>(1, data.n / Reduction::kSample);
+    for (std::size_t i = 0; i < data.n; i += step) at.push_back(data.base.data() + i * data.dim);
+    const double start = seconds_of_this_thread();
+    if (wanted) reduction = Reduction::train(at, data.dim, data.metric, nullptr);
+    if (!reduction) return;
+    const double trained = seconds_of_this_thread();
+    memory = SegmentMemory(data.n * reduction->stride());
+    Reduction::Scratch scratch;
+    auto* const codes = static_cast<std::uint8_t*>(memory.data());
+    for (std::size_t i = 0; i < data.n; ++i) {
+      reduction->encode(data.base.data() + i * data.dim, scratch, codes + i * reduction->stride());
+    }
+    rows = static_cast<Row>(data.n);
+    std::printf("%s: %zu of %zu components hold %.3f; %.2f s of training, %.2f of coding\n",
+                data.name.c_str(), reduction->components(), data.dim, reduction->share(),
+                trained - start, seconds_of_this_thread() - trained);
+  }
+  ShortCodes view() const {
+    if (!reduction) return {};
+    return {.codes = {.base = static_cast<const std::uint8_t*>(memory.data()),
+                      .stride = reduction->stride(),
+                      .rows = rows},
+            .reduction = &*reduction};
+  }
+  std::optional<Reduction> reduction;
+  SegmentMemory memory;
+  Row rows = 0;
 };
 
 // The image of a graph, in memory of huge pages.

@@ -5,7 +5,7 @@
 //
 // DIR is as bench_data.h says. Names: m, efc (ef_construction), threads (of the build), reps, nq
 // (queries used), k, ef (only this one), batch, bulk (0: linked row after row, as always
-// where srvdb itself does that).
+// where srvdb itself does that), short (0: without short codes).
 //
 // The graph is kept as DIR/bulk-m<m>.graph or DIR/m<m>-efc<efc>.graph, and read from there the next
 // time: remove it after a change to how graphs are built. It is walked as the mapped image that
@@ -42,8 +42,8 @@ void build_graph(const Data& data, const Coded& coded, const GraphParams& params
   save_graph(*graph, path);
 }
 
-void sweep(const Data& data, const Coded& coded, const Graph& graph, std::size_t k,
-           std::size_t queries, int reps, std::size_t only, std::size_t batch) {
+void sweep(const Data& data, const Coded& coded, const ShortCoded& shorter, const Graph& graph,
+           std::size_t k, std::size_t queries, int reps, std::size_t only, std::size_t batch) {
   std::vector<GraphResult> results(batch);
   for (const std::size_t ef : {5, 7, 10, 12, 15, 20, 25, 30, 40, 50, 60, 80, 100, 150, 200, 300}) {
     if (only != 0 && ef != only) continue;
@@ -56,7 +56,8 @@ void sweep(const Data& data, const Coded& coded, const Graph& graph, std::size_t
       const double start = seconds_of_this_thread();
       const auto search = [&](std::size_t first, std::size_t n) {
         const float* const at = data.queries.data() + first * data.dim;
-        const GraphSearchOptions how{.k = k, .ef = ef, .counts = &counts};
+        const GraphSearchOptions how{
+            .k = k, .ef = ef, .short_codes = shorter.view(), .counts = &counts};
         if (n > 1) {
           graph_search_batch(graph, coded.rows, coded.codes, coded.quantizer, at, n, how,
                              results.data());
@@ -90,13 +91,13 @@ void sweep(const Data& data, const Coded& coded, const Graph& graph, std::size_t
 
 int main(int argc, char** argv) {
   if (argc < 2) {
-    std::fprintf(stderr, "usage: %s DIR [m= efc= threads= reps= nq= k= ef= batch= bulk=]\n",
+    std::fprintf(stderr, "usage: %s DIR [m= efc= threads= reps= nq= k= ef= batch= bulk= short=]\n",
                  argv[0]);
     return 2;
   }
-  std::map<std::string, std::size_t> options{{"m", 16},   {"efc", 200}, {"threads", 2},
-                                             {"reps", 3}, {"nq", 2000}, {"k", 10},
-                                             {"ef", 0},   {"batch", 1}, {"bulk", 1}};
+  std::map<std::string, std::size_t> options{
+      {"m", 16}, {"efc", 200}, {"threads", 2}, {"reps", 3}, {"nq", 2000},
+      {"k", 10}, {"ef", 0},    {"batch", 1},   {"bulk", 1}, {"short", 1}};
   read_options(argc, argv, options);
   const Data data(argv[1]);
   const Coded coded(data);
@@ -112,7 +113,8 @@ int main(int argc, char** argv) {
     build_graph(data, coded, params, options["threads"], bulk, path);
     if (!load_graph(path, image)) return 2;
   }
-  sweep(data, coded, *image.graph, options["k"], std::min(options["nq"], data.n_queries),
+  const ShortCoded shorter(data, options["short"] != 0);
+  sweep(data, coded, shorter, *image.graph, options["k"], std::min(options["nq"], data.n_queries),
         static_cast<int>(options["reps"]), options["ef"],
         std::max<std::size_t>(options["batch"], 1));
   return 0;

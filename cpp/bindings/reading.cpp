@@ -136,6 +136,7 @@ py::dict stats(const Handle& self) {
   d["gone"] = s.gone;
   d["buffered_rows"] = s.buffered_rows;
   d["coded_rows"] = s.coded_rows;
+  d["short_coded_rows"] = s.short_coded_rows;
   d["linked_rows"] = s.linked_rows;
   d["graph_saved_rows"] = s.graph_saved_rows;
   d["wal_bytes"] = s.wal_bytes;

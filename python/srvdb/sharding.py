@@ -32,8 +32,9 @@ from srvdb.errors import DimensionError, SrvDBError
 __all__ = ["ShardedDatabase"]
 
 _Summed = (
-    "count", "rows", "soft_deleted", "gone", "buffered_rows", "coded_rows", "linked_rows",
-    "unlinked_rows", "graph_saved_rows", "wal_bytes", "disk_bytes", "graph_memory_bytes",
+    "count", "rows", "soft_deleted", "gone", "buffered_rows", "coded_rows", "short_coded_rows",
+    "linked_rows", "unlinked_rows", "graph_saved_rows", "wal_bytes", "disk_bytes",
+    "graph_memory_bytes",
 )  # fmt: skip
 
 

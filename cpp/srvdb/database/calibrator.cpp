@@ -189,6 +189,7 @@ bool Calibrator::walk_some(std::size_t threads, Interrupt* interrupt) {
     options.ef = ef_;
     options.limit = limit_;
     options.excluded = view_.hidden.empty() ? nullptr : &view_.hidden;
+    options.short_codes = index.shorter();
     if (sample.rows) options.barred = own_rows_[q];
     const double before = seconds_of_this_thread();
     const GraphResult result =

@@ -20,8 +20,11 @@ using Bytes = std::span<const std::uint8_t>;
 std::vector<Bytes> walked_bytes(const IndexView& index) {
   std::vector<Bytes> out;
   if (!index.codes) return out;
-  const CodesView codes = index.codes->view();
-  if (codes.rows > 0) out.emplace_back(codes.base, std::size_t{codes.rows} * codes.stride);
+  for (const auto& part : {index.short_codes, index.codes}) {
+    if (!part || part->view().rows == 0) continue;
+    const CodesView codes = part->view();
+    out.emplace_back(codes.base, std::size_t{codes.rows} * codes.stride);
+  }
   const Row linked = index.graph ? index.graph->linked() : 0;
   for (Row first = 0; first < linked;) {
     const Row rows = std::min<Row>(linked - first, Graph::kSegmentRows);

@@ -249,6 +249,7 @@ Stats Core::stats() const {
   out.gone = view->gone.count();
   out.buffered_rows = view->rows - view->file_rows();
   out.coded_rows = std::min(view->index->coded(), view->rows);
+  out.short_coded_rows = std::min(view->index->shorter().codes.rows, view->rows);
   out.linked_rows = std::min(view->index->linked(), view->rows);
   if (const std::shared_ptr<const Indexer> indexer = this->indexer()) {
     out.graph_saved_rows = indexer->saved_rows();

@@ -42,6 +42,7 @@ GraphSearchOptions graph_options(const View& view, const SearchOptions& options,
   out.limit = std::min(view.index->linked(), view.rows);
   out.excluded = flat.excluded;
   out.sure = options.recall != 0;  // the width was measured without a filter
+  out.short_codes = view.index->shorter();
   out.interrupt = flat.interrupt;
   return out;
 }

@@ -5,7 +5,6 @@
 
 #include "srvdb/base/error.h"
 #include "srvdb/database/indexer.h"
-#include "srvdb/quant/scalar_quantizer.h"
 #include "srvdb/storage/id_files.h"
 #include "srvdb/storage/strided_file.h"
 
@@ -31,7 +30,8 @@ class Taker {
     taken_.lengths.push_back({name, bytes});
   }
   // Codes and graph may be made anew meanwhile.
-  void take_codes(const ManifestDerived& entry);
+  void take_codes(const ManifestDerived& entry, const CodeKind& kind);
+  void take_short_codes(const ManifestDerived& entry);
   void take_graph(const ManifestDerived& entry);
   TakenFiles result() { return std::move(taken_); }
 
@@ -58,10 +58,10 @@ class Taker {
       std::erase_if(taken_.lengths, [&](const ManifestFile& file) { return file.name == name; });
     }
   }
-  std::uint64_t lineage_of(const std::string& path) {
+  StridedHeader header_of(const std::string& path) {
     std::string page(kHeaderPageBytes, '\0');
     files_.open(path, OpenMode::kRead)->pread_exactly(page.data(), page.size(), 0);
-    return decode_strided_header(as_byte_span(page), path).lineage;
+    return decode_strided_header(as_byte_span(page), path);
   }
 
   FileSystem& files_;
@@ -69,22 +69,39 @@ class Taker {
   TakenFiles taken_;
 };
 
-// When codes are made anew codes.i8 is the first file to go: while it is still the one that the
+// When codes are made anew their file is the first to go: while it is still the one that the
 // manifest names, neither of those taken is another's.
-void Taker::take_codes(const ManifestDerived& entry) {
-  const std::size_t dim = what_.manifest->spaces[0].dimension;
+void Taker::take_codes(const ManifestDerived& entry, const CodeKind& kind) {
   const Row covers = std::min(entry.covers_rows, what_.state.published_rows);
+  const std::string from = what_.from + "/" + kind.name;
   try {
-    take(kCodesName, kHeaderPageBytes + std::uint64_t{covers} * code_stride(dim), true);
-    take(kCodesFixName, std::uint64_t{covers} * sizeof(RowFix));
-    if (lineage_of(what_.from + "/" + kCodesName) == entry.lineage) {
+    const StridedHeader header = header_of(from);
+    take(kind.name, kHeaderPageBytes + std::uint64_t{covers} * header.stride, true);
+    take(kind.fix_name, std::uint64_t{covers} * sizeof(RowFix));
+    if (header.lineage == entry.lineage && header_of(from).lineage == entry.lineage) {
       taken_.derived.push_back({entry.kind, entry.file, covers, entry.lineage});
       return;
     }
   } catch (const Error& error) {
     if (error.code() != ErrorCode::kCorruption && error.os_error() != ENOENT) throw;
   }
-  forget({kCodesName, kCodesFixName});
+  forget({kind.name, kind.fix_name});
+}
+
+void Taker::take_short_codes(const ManifestDerived& entry) {
+  if (entry.lineage == 0) {  // there are to be none
+    taken_.derived.push_back(entry);
+    return;
+  }
+  const auto info = files_.info(what_.from + "/" + kReductionName);
+  if (!info) return;
+  try {
+    take(kReductionName, info->size);  // one that is another's is not used
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kCorruption && error.os_error() != ENOENT) throw;
+    return forget({kReductionName});
+  }
+  take_codes(entry, kShortCodes);
 }
 
 void Taker::take_graph(const ManifestDerived& entry) {
@@ -111,7 +128,8 @@ TakenFiles take_generation(FileSystem& files, const GenerationFiles& what) {
   taker.take("ids.bin", what.state.id_bytes);
   taker.take("ids.fix", rows * sizeof(IdFix));
   for (const ManifestDerived& entry : what.manifest->derived) {
-    if (entry.kind == kDerivedCodes) taker.take_codes(entry);
+    if (entry.kind == kUsualCodes.derived) taker.take_codes(entry, kUsualCodes);
+    if (entry.kind == kShortCodes.derived) taker.take_short_codes(entry);
     if (entry.kind == kDerivedGraph) taker.take_graph(entry);
   }
   return taker.result();

@@ -5,70 +5,14 @@
 
 #include "srvdb/base/error.h"
 #include "srvdb/base/events.h"
-#include "srvdb/base/large_memory.h"
-#include "srvdb/base/scheduler.h"
-#include "srvdb/index/code_bounds.h"
 #include "srvdb/index/graph_file.h"
 
 namespace srvdb {
 namespace {
 
-constexpr std::size_t kEncodePieceBytes = 2 * kHugePageBytes;  // codes made in one piece, about
-constexpr Row kEncodeBlock = 512;                              // rows one thread codes at a time
 constexpr std::size_t kAutoComponents = std::size_t{2} << 20;  // "auto" links from here on
 
-void copy_words(const CodeNotes::Words& from, CodeNotes::Words& to) noexcept {
-  for (std::size_t i = 0; i < from.size(); ++i) {
-    to[i].store(from[i].load(std::memory_order_relaxed), std::memory_order_relaxed);
-  }
-}
-
 }  // namespace
-
-CodeNotes::CodeNotes(Row rows)
-    : checked(std::max<std::size_t>(1024, rows / 64 + 1)),
-      blocks(bound_blocks(static_cast<Row>(checked.size() * 64))) {}
-
-std::shared_ptr<CodeNotes> make_code_notes(Row rows) {
-  return std::make_shared<CodeNotes>(rows < kNoRow / 2 ? 2 * rows : kNoRow);
-}
-
-// ---- codes as searches see them ----------------------------------------------------------------
-
-void CodePart::check(Row row) const {
-  if (is_checked(row)) return;
-  // Rows that were coded since the opening are known to the file.
-  if (!codes_.is_verified(row) && !codes_.row_is_good(row)) {
-    try {
-      codes_.throw_damaged(row);
-    } catch (const Error& error) {
-      throw DerivedDamage(error.what());
-    }
-  }
-  notes_->checked[row / 64].fetch_or(std::uint64_t{1} << (row % 64), std::memory_order_relaxed);
-}
-
-void CodePart::verify(Row first, Row last) const {
-  for (Row row = first; row < last; ++row) check(row);
-}
-
-void CodePart::verify_each(const Row* rows, std::size_t n) const {
-  for (std::size_t i = 0; i < n; ++i) codes_.prefetch_fix(rows[i]);
-  for (std::size_t i = 0; i < n; ++i) check(rows[i]);
-}
-
-CodesView CodePart::view() const noexcept {
-  CodesView out;
-  out.base = codes_.base();
-  out.stride = codes_.stride();
-  out.rows = codes_.rows();
-  out.verifier = this;
-  out.checked = notes_->checked.data();
-  out.errors = codes_.values();
-  out.error_step = sizeof(RowFix) / sizeof(float);
-  out.blocks = notes_->blocks.data();
-  return out;
-}
 
 // ---- building ----------------------------------------------------------------------------------
 
@@ -79,7 +23,17 @@ Row Indexer::auto_rows(std::size_t dim) noexcept {
 
 Indexer::Indexer(IndexHost& host, FileSystem& files, const IndexConfig& config, Mode mode,
                  bool read_only)
-    : host_(host), files_(files), config_(config), read_only_(read_only), mode_(mode) {}
+    : host_(host),
+      files_(files),
+      config_(config),
+      read_only_(read_only),
+      mode_(mode),
+      short_codes_(files, {.directory = config.directory,
+                           .uuid = config.uuid,
+                           .generation = config.generation,
+                           .dim = config.dim,
+                           .metric = config.graph.metric,
+                           .read_only = read_only}) {}
 
 bool Indexer::wants_codes(const View& view) const noexcept {
   const Mode mode = mode_.load(std::memory_order_relaxed);
@@ -99,9 +53,16 @@ bool Indexer::has_work() {
   if (graph_damaged_ || codes_damaged_) return true;
   const std::shared_ptr<const View> view = host_.view();
   if (!wants_codes(*view) || view->generation != config_.generation) return false;
-  if (!code_files_) return view->file_rows() >= kTrainRows;
-  return coded_ < view->file_rows() ||
-         (wants_graph(*view) && (worth_bulk(coded_) || next_batch_end(linked()) <= coded_));
+  if (!codes_) return view->file_rows() >= kTrainRows;
+  return coded() < view->file_rows() ||
+         (wants_graph(*view) && (worth_bulk(coded()) || next_batch_end(linked()) <= coded() ||
+                                 short_codes_due(coded(), false) || short_codes_.lags(coded())));
+}
+
+bool Indexer::short_codes_due(Row rows, bool asked) const noexcept {
+  const std::size_t scratch =
+      config_.memory ? config_.memory->scratch_bytes() : static_cast<std::size_t>(-1);
+  return short_codes_.due(rows, asked, scratch);
 }
 
 bool Indexer::step() {
@@ -111,39 +72,39 @@ bool Indexer::step() {
   const std::shared_ptr<const View> view = host_.view();
   const Row available = view->file_rows();
   if (!wants_codes(*view) || view->generation != config_.generation) return false;
-  if (!code_files_) {
+  if (!codes_) {
     if (available < kTrainRows) return false;
     // The first rows: then the same input gives the same codes however it was cut into batches.
     start_codes(train(*view, static_cast<Row>(kTrainRows), 1), static_cast<Row>(kTrainRows));
   }
-  if (coded_ < available) {
-    encode(*view, piece_end(available), 1, &stopping_);
-    if (misfits_.retrain() && coded_ >= 2 * trained_rows_) retrain(*view, &stopping_);
+  if (coded() < available) {
+    encode(*view, codes_->piece_end(available), 1, &stopping_);
+    if (misfits_.retrain() && coded() >= 2 * trained_rows_) retrain(*view, &stopping_);
     publish();
   }
   bool more_links = false;
-  if (wants_graph(*view) && worth_bulk(coded_)) {
-    // optimize() has more threads: the piece gives way to it.
+  if (wants_graph(*view)) {
+    // optimize() has more threads: what takes long gives way to it.
     Interrupt give_way([this] { return stopping_.stopped() || waiting_ != 0; });
     try {
-      build_graph(coded_, 1, &give_way);
+      shorten(*view, 1, false, &give_way);
+      if (worth_bulk(coded())) build_graph(coded(), 1, &give_way);
     } catch (const Error& error) {
       if (error.code() != ErrorCode::kInterrupted) throw;
       return false;
     }
   }
   // A mapped graph stays mapped until there is something to link.
-  if (wants_graph(*view) && next_batch_end(linked()) <= coded_) {
+  if (wants_graph(*view) && next_batch_end(linked()) <= coded()) {
     own_graph(&stopping_);
     LinkOptions options;
-    options.last = coded_;
+    options.last = coded();
     options.max_batches = 1;
     options.interrupt = &stopping_;
-    const Row now =
-        builder_->link(CodePart(code_files_->view(coded_), notes_).view(), *quantizer_, options);
-    more_links = next_batch_end(now) <= coded_;
+    const Row now = builder_->link(codes_->part()->view(), *quantizer_, options);
+    more_links = next_batch_end(now) <= coded();
   }
-  return more_links || coded_ < available;
+  return more_links || coded() < available;
 }
 
 void Indexer::optimize(std::size_t threads,
@@ -157,17 +118,19 @@ void Indexer::optimize(std::size_t threads,
   const Row target = view->file_rows();
   if (read_only_ || target == 0 || !wants_codes(*view)) return;
   if (view->generation != config_.generation) check(&stopping_);
-  if (!code_files_) {
+  if (!codes_) {
     const Row rows = std::min<Row>(target, kTrainRows);
     start_codes(train(*view, rows, 1), rows);
   }
-  while (coded_ < target) {
-    encode(*view, piece_end(target), threads, interrupt);
+  while (coded() < target) {
+    encode(*view, codes_->piece_end(target), threads, interrupt);
     check(interrupt);
   }
-  if (misfits_.retrain() && coded_ >= 2 * trained_rows_) retrain(*view, interrupt);
+  if (misfits_.retrain() && coded() >= 2 * trained_rows_) retrain(*view, interrupt);
   publish();
-  if (!wants_graph(*view) || linked() >= target) return;
+  if (!wants_graph(*view)) return;
+  shorten(*view, threads, true, interrupt);
+  if (linked() >= target) return;
   if (worth_bulk(target)) {
     if (progress) progress(linked(), target);
     Interrupt either([this, interrupt] {
@@ -182,10 +145,10 @@ void Indexer::optimize(std::size_t threads,
   options.max_batches = 1;
   options.threads = threads;
   options.interrupt = interrupt;
-  const CodePart codes(code_files_->view(coded_), notes_);
+  const std::shared_ptr<const CodePart> codes = codes_->part();
   while (linked() < target) {
     if (progress) progress(linked(), target);
-    builder_->link(codes.view(), *quantizer_, options);
+    builder_->link(codes->view(), *quantizer_, options);
     check(interrupt);
     check(&stopping_);
   }
@@ -203,77 +166,54 @@ std::shared_ptr<const ScalarQuantizer> Indexer::train(const View& view, Row rows
       ScalarQuantizer::train(sample, config_.dim, config_.graph.metric));
 }
 
-void Indexer::start_codes(std::shared_ptr<const ScalarQuantizer> quantizer, Row trained_rows) {
-  code_files_ = nullptr;
-  for (const char* name : {kCodesName, kCodesFixName}) {
-    // Searches may still read the old file: it is unlinked, never cut.
-    if (files_.exists(file_path(name))) files_.remove(file_path(name));
-  }
+StridedHeader Indexer::codes_header(const ScalarQuantizer& quantizer,
+                                    std::uint64_t generation) const {
   StridedHeader header;
   header.kind = StridedKind::kCodes;
   header.uuid = config_.uuid;
-  header.generation = config_.generation;
+  header.generation = generation;
   header.lineage = random_u64();
   header.dimension = static_cast<std::uint32_t>(config_.dim);
-  header.stride = static_cast<std::uint32_t>(quantizer->stride());
-  header.opaque = quantizer->to_bytes();
-  code_files_ = create_code_files(files_, config_.directory, header);
+  header.stride = static_cast<std::uint32_t>(quantizer.stride());
+  header.opaque = quantizer.to_bytes();
+  return header;
+}
+
+void Indexer::start_codes(std::shared_ptr<const ScalarQuantizer> quantizer, Row trained_rows) {
+  codes_ = CodeFiles::create(files_, config_.directory, kUsualCodes,
+                             codes_header(*quantizer, config_.generation));
   quantizer_ = std::move(quantizer);
-  notes_ = make_code_notes(0);
-  lineage_ = header.lineage;
-  coded_ = 0;
-  saved_codes_ = 0;
   trained_rows_ = trained_rows;
   misfits_ = {};
 }
 
-Row code_piece_end(Row first, Row rows, std::size_t stride) noexcept {
-  const std::size_t bytes = kHeaderPageBytes + first * stride + kEncodePieceBytes;
-  const std::size_t end = (bytes / kHugePageBytes * kHugePageBytes - kHeaderPageBytes) / stride;
-  return static_cast<Row>(std::min<std::size_t>(rows, std::max<std::size_t>(end, first + 1)));
-}
-
-Row Indexer::piece_end(Row rows) const noexcept {
-  return code_piece_end(coded_, rows, quantizer_->stride());
-}
-
 void Indexer::encode(const View& view, Row last, std::size_t threads, Interrupt* interrupt) {
-  const RowsView stored = view.rows_view();
-  const Row first = coded_;
-  const std::size_t stride = quantizer_->stride();
-  const std::size_t n = last - first;
-  LargeVector<std::uint8_t> codes(n * stride);
-  LargeVector<RowFix> fixes(n);
-  const std::size_t blocks = (n + kEncodeBlock - 1) / kEncodeBlock;
-  parallel_for(blocks, 1, threads, interrupt, [&](std::size_t block, std::size_t) {
-    const Row from = first + static_cast<Row>(block) * kEncodeBlock;
-    const Row to = std::min(last, from + kEncodeBlock);
-    stored.verify(from, to);
-    for (Row r = from; r < to; ++r) {
-      std::uint8_t* code = codes.data() + (r - first) * stride;
-      const double norm =
-          config_.graph.metric == Metric::kCosine ? check_row(stored.row(r), config_.dim).norm : 0;
-      const float error = quantizer_->encode(stored.row(r), norm, code);
-      fixes[r - first] = make_fix({code, stride}, error);
-    }
-  });
-  code_files_->write(first, {codes.data(), n * stride}, fixes);
+  const bool by_norm = config_.graph.metric == Metric::kCosine;
+  const LargeVector<RowFix> fixes = codes_->append(
+      view, last, threads, interrupt, [&](const float* row, std::uint8_t* code, std::size_t) {
+        return quantizer_->encode(row, by_norm ? check_row(row, config_.dim).norm : 0, code);
+      });
   for (const RowFix& fix : fixes) misfits_.add(quantizer_->misfit(fix.value));
-  coded_ = last;
-  if (last / 64 >= notes_->checked.size()) {
-    const std::shared_ptr<CodeNotes> larger = make_code_notes(last);
-    copy_words(notes_->checked, larger->checked);
-    copy_words(notes_->blocks, larger->blocks);
-    notes_ = larger;
+}
+
+// Short codes of all rows that have the usual ones, if any are to have them.
+void Indexer::shorten(const View& view, std::size_t threads, bool asked, Interrupt* interrupt) {
+  const bool due = short_codes_due(coded(), asked);
+  if (!due && !short_codes_.lags(coded())) return;
+  if (due) short_codes_.decide(view, coded(), threads, interrupt);
+  while (short_codes_.lags(coded())) {
+    short_codes_.follow(view, coded(), threads, interrupt);
+    check(interrupt);
   }
+  publish();
 }
 
 // New codes from a sample of all rows, because those that came later do not fit the first ones.
 // Links stay: they were chosen on the older, coarser picture and remain good neighbours.
 void Indexer::retrain(const View& view, Interrupt* interrupt) {
-  const Row rows = coded_;
+  const Row rows = coded();
   start_codes(train(view, rows, std::max<Row>(1, rows / static_cast<Row>(kTrainRows))), rows);
-  while (coded_ < rows) encode(view, piece_end(rows), 1, interrupt);
+  while (coded() < rows) encode(view, codes_->piece_end(rows), 1, interrupt);
 }
 
 void Indexer::own_graph(Interrupt* interrupt) {
@@ -306,9 +246,9 @@ bool Indexer::worth_bulk(Row rows) const noexcept {
 }
 
 void Indexer::build_graph(Row rows, std::size_t threads, Interrupt* interrupt) {
-  const CodePart codes(code_files_->view(coded_), notes_);
+  const std::shared_ptr<const CodePart> codes = codes_->part();
   std::shared_ptr<Graph> graph =
-      bulk_build(config_.graph, codes.view(), rows,
+      bulk_build(config_.graph, codes->view(), rows,
                  {.threads = threads, .interrupt = interrupt, .source = config_.memory});
   builder_ = nullptr;
   graph_ = std::move(graph);
@@ -318,9 +258,10 @@ void Indexer::build_graph(Row rows, std::size_t threads, Interrupt* interrupt) {
 
 std::shared_ptr<const IndexView> Indexer::index_view() {
   auto out = std::make_shared<IndexView>();
-  if (code_files_) {
-    out->codes = std::make_shared<const CodePart>(code_files_->view(coded_), notes_);
+  if (codes_) {
+    out->codes = codes_->part();
     out->quantizer = quantizer_;
+    short_codes_.show(*out);
   }
   out->graph = graph_;
   return out;
@@ -356,9 +297,9 @@ void Indexer::forget_damaged() {
     publish();
   }
   if (codes_damaged_.exchange(false)) {
-    code_files_ = nullptr;
+    codes_ = nullptr;
     quantizer_ = nullptr;
-    coded_ = 0;
+    short_codes_.forget();
     publish();
   }
 }

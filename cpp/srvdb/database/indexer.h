@@ -1,4 +1,5 @@
-// The derived data of one generation: 8-bit codes and the graph, kept in step with the rows.
+// The derived data of one generation: 8-bit codes, short ones where they pay, and the graph, kept
+// in step with the rows.
 //
 // Rows are coded and linked in the background, piece by piece, as they reach vectors.bin. Nothing
 // here is truth: what is missing, damaged or not yet made is scanned exactly, and made again. Codes
@@ -9,7 +10,6 @@
 // the IndexView of their View and wait for nobody.
 #pragma once
 
-#include <algorithm>
 #include <atomic>
 #include <functional>
 #include <memory>
@@ -17,89 +17,23 @@
 #include <string>
 #include <vector>
 
-#include "srvdb/base/error.h"
 #include "srvdb/base/interrupt.h"
-#include "srvdb/base/large_memory.h"
+#include "srvdb/database/code_files.h"
+#include "srvdb/database/index_view.h"
 #include "srvdb/database/options.h"
+#include "srvdb/database/short_code_maker.h"
 #include "srvdb/database/view.h"
 #include "srvdb/index/bulk_build.h"
-#include "srvdb/index/flat.h"
 #include "srvdb/index/graph.h"
 #include "srvdb/index/graph_build.h"
 #include "srvdb/index/graph_compact.h"
 #include "srvdb/index/row_mapping.h"
-#include "srvdb/index/rows.h"
 #include "srvdb/quant/scalar_quantizer.h"
 #include "srvdb/storage/manifest.h"
 
 namespace srvdb {
 
-// Thrown by code verification: derived data are damaged, the rows are not.
-class DerivedDamage : public Error {
- public:
-  explicit DerivedDamage(const std::string& message) : Error(ErrorCode::kCorruption, message) {}
-};
-
-// What is remembered of codes while they are in use.
-struct CodeNotes {
-  using Words = ZeroedVector<std::atomic<std::uint64_t>>;
-
-  explicit CodeNotes(Row rows);
-  Words checked;  // a bit for each row whose checksum was compared
-  Words blocks;   // CodesView::blocks
-};
-std::shared_ptr<CodeNotes> make_code_notes(Row rows);  // for twice as many rows
-
-inline constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
-
-// Where a piece of codes that begins with row `first` ends: at a boundary of huge pages of the file
-// where there is one, so that the page cache holds the codes in huge pages.
-Row code_piece_end(Row first, Row rows, std::size_t stride) noexcept;
-
-inline constexpr const char* kCodesName = "codes.i8";
-inline constexpr const char* kCodesFixName = "codes.fix";
 inline constexpr const char* kGraphName = "graph.hnsw";
-inline constexpr std::uint8_t kDerivedCodes = 1;  // kinds of derived files in the manifest
-inline constexpr std::uint8_t kDerivedGraph = 2;
-
-// The codes as a search sees them.
-class CodePart final : public RowVerifier {
- public:
-  CodePart(StridedView codes, std::shared_ptr<CodeNotes> notes)
-      : codes_(std::move(codes)), notes_(std::move(notes)) {}
-  // Checks rows not checked before and remembers them. Throws DerivedDamage.
-  void verify(Row first, Row last) const override;
-  void verify_each(const Row* rows, std::size_t n) const override;
-  CodesView view() const noexcept;
-  RowFix fix(Row row) const noexcept { return codes_.fix(row); }
-
- private:
-  bool is_checked(Row row) const noexcept {
-    return (notes_->checked[row / 64].load(std::memory_order_relaxed) >> (row % 64) & 1) != 0;
-  }
-  void check(Row row) const;
-
-  StridedView codes_;
-  std::shared_ptr<CodeNotes> notes_;
-};
-
-struct IndexView {
-  std::shared_ptr<const CodePart> codes;             // null: no codes yet
-  std::shared_ptr<const ScalarQuantizer> quantizer;  // set whenever codes is
-  std::shared_ptr<const Graph> graph;                // null: no graph yet
-
-  Row coded() const noexcept { return codes ? codes->view().rows : 0; }
-  // Rows that a walk can reach: linked, and coded.
-  Row linked() const noexcept { return graph && codes ? std::min(graph->linked(), coded()) : 0; }
-};
-
-// The same exact search with these codes: the answer does not depend on them, its time does.
-inline FlatOptions with_codes(const IndexView& index, FlatOptions options) {
-  if (!index.codes) return options;
-  options.codes = index.codes->view();
-  options.quantizer = index.quantizer.get();
-  return options;
-}
 
 // What the indexer asks of its database.
 class IndexHost {
@@ -179,12 +113,14 @@ class Indexer {
   // Trains on rows 0, step, 2 step, … below `rows`.
   std::shared_ptr<const ScalarQuantizer> train(const View& view, Row rows, Row step);
   void start_codes(std::shared_ptr<const ScalarQuantizer> quantizer, Row trained_rows);
-  Row piece_end(Row rows) const noexcept;
   void encode(const View& view, Row last, std::size_t threads, Interrupt* interrupt);
   void retrain(const View& view, Interrupt* interrupt);
+  void shorten(const View& view, std::size_t threads, bool asked, Interrupt* interrupt);
   void own_graph(Interrupt* interrupt);
   bool worth_bulk(Row rows) const noexcept;
   void build_graph(Row rows, std::size_t threads, Interrupt* interrupt);
+  bool short_codes_due(Row rows, bool asked) const noexcept;
+  Row coded() const noexcept { return codes_ ? codes_->rows() : 0; }
   Row linked() const noexcept { return graph_ ? graph_->linked() : 0; }
   void forget_damaged();
   std::shared_ptr<const IndexView> index_view();
@@ -193,9 +129,7 @@ class Indexer {
   void load_graph(const ManifestDerived& entry, Row rows);
   void write_graph(const Graph& graph, std::uint64_t lineage, const std::string& directory,
                    Interrupt* interrupt);
-  ManifestDerived copy_codes(const IndexView& index, const std::string& directory,
-                             std::uint64_t generation, const RowMapping& mapping,
-                             Interrupt* interrupt);
+  StridedHeader codes_header(const ScalarQuantizer& quantizer, std::uint64_t generation) const;
   std::string file_path(const char* name) const { return config_.directory + "/" + name; }
 
   IndexHost& host_;
@@ -210,16 +144,13 @@ class Indexer {
   std::atomic<bool> codes_damaged_{false};
 
   std::mutex mutex_;  // guards what follows
-  std::unique_ptr<StridedFile> code_files_;
-  std::shared_ptr<CodeNotes> notes_;
+  std::unique_ptr<CodeFiles> codes_;
   std::shared_ptr<const ScalarQuantizer> quantizer_;
   std::shared_ptr<Graph> graph_;
   std::unique_ptr<GraphBuilder> builder_;  // null while the graph is a mapped image
   MisfitCounter misfits_;
-  Row coded_ = 0;
+  ShortCodeMaker short_codes_;
   Row trained_rows_ = 0;             // rows there were when the quantiser was trained
-  Row saved_codes_ = 0;              // as the manifest says
-  std::uint64_t lineage_ = 0;        // of the codes
   std::uint64_t graph_lineage_ = 0;  // of the graph; 0 before it was first saved
 };
 

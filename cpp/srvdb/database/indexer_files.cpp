@@ -1,7 +1,6 @@
 // Indexer: what it leaves on disk and takes over from there.
 
 #include <algorithm>
-#include <cstring>
 
 #include "srvdb/base/events.h"
 #include "srvdb/database/indexer.h"
@@ -23,14 +22,21 @@ const ManifestDerived* find_entry(const std::vector<ManifestDerived>& derived, s
 
 std::shared_ptr<const IndexView> Indexer::load(const std::vector<ManifestDerived>& derived,
                                                Row rows) {
-  const ManifestDerived* const codes = find_entry(derived, kDerivedCodes);
+  const ManifestDerived* const codes = find_entry(derived, kUsualCodes.derived);
+  const ManifestDerived* const shorter = find_entry(derived, kShortCodes.derived);
   const ManifestDerived* const graph = find_entry(derived, kDerivedGraph);
   try {
     if (codes != nullptr) load_codes(*codes, rows);
   } catch (const Error& error) {
-    code_files_ = nullptr;
+    codes_ = nullptr;
     post_event(Event::Level::kWarning,
                std::string("codes are damaged and are being made again: ") + error.what());
+  }
+  try {
+    if (shorter != nullptr) short_codes_.load(*shorter, rows);
+  } catch (const Error& error) {
+    post_event(Event::Level::kWarning,
+               std::string("short codes are damaged and are being made again: ") + error.what());
   }
   try {
     if (graph != nullptr) load_graph(*graph, rows);
@@ -43,26 +49,20 @@ std::shared_ptr<const IndexView> Indexer::load(const std::vector<ManifestDerived
 }
 
 void Indexer::load_codes(const ManifestDerived& entry, Row rows) {
-  // The files are made anew before the manifest names them: after a crash in between, or beside a
-  // writer at work, there may be none, or those of another lineage. That is no damage.
-  if (!files_.exists(file_path(kCodesName)) || !files_.exists(file_path(kCodesFixName))) return;
-  const Row covers = std::min(entry.covers_rows, rows);
-  std::unique_ptr<StridedFile> file = open_code_files(files_, config_.directory, 0, read_only_);
-  const StridedHeader& header = file->header();
-  if (header.lineage != entry.lineage) return;
-  if (header.uuid != config_.uuid || header.generation != config_.generation ||
-      header.dimension != config_.dim || header.stride != code_stride(config_.dim) ||
-      file->file_rows() < covers) {
-    throw Error(ErrorCode::kCorruption, file_path(kCodesName) + ": expected codes of " +
-                                            std::to_string(covers) +
-                                            " rows of this database, got another one's or fewer");
+  std::unique_ptr<CodeFiles> codes =
+      CodeFiles::open(files_, config_.directory, kUsualCodes, entry, rows, config_.uuid,
+                      config_.generation, read_only_);
+  if (!codes) return;
+  const StridedHeader& header = codes->header();
+  if (header.dimension != config_.dim || header.stride != code_stride(config_.dim)) {
+    throw Error(ErrorCode::kCorruption, file_path(kUsualCodes.name) + ": expected dimension " +
+                                            std::to_string(config_.dim) + ", got " +
+                                            std::to_string(header.dimension));
   }
   quantizer_ = std::make_shared<const ScalarQuantizer>(
       ScalarQuantizer::from_bytes(as_byte_span(header.opaque), config_.dim, config_.graph.metric));
-  notes_ = make_code_notes(covers);
-  coded_ = saved_codes_ = trained_rows_ = covers;
-  lineage_ = entry.lineage;
-  code_files_ = std::move(file);
+  trained_rows_ = codes->rows();
+  codes_ = std::move(codes);
 }
 
 void Indexer::load_graph(const ManifestDerived& entry, Row rows) {
@@ -96,11 +96,9 @@ void Indexer::save(bool force) {
   if (read_only_) return;
   const Row published = host_.checkpointed_rows();  // nothing is linked meanwhile
   std::vector<ManifestDerived> entries;
-  if (code_files_) {
-    const Row codes = std::min(coded_, published);
-    if (codes != saved_codes_) code_files_->sync();
-    entries.push_back({kDerivedCodes, kCodesName, codes, lineage_});
-    saved_codes_ = codes;
+  if (codes_) {
+    entries.push_back(codes_->save(published));
+    if (auto entry = short_codes_.save(published)) entries.push_back(std::move(*entry));
   }
   if (graph_) {
     const Row linked = graph_->linked();
@@ -155,7 +153,11 @@ std::vector<ManifestDerived> Indexer::write_compacted(const std::string& directo
   if (view->generation != config_.generation || index.coded() == 0) return {};
   std::vector<ManifestDerived> out;
   try {
-    out.push_back(copy_codes(index, directory, generation, mapping, options.interrupt));
+    out.push_back(CodeFiles::copy(files_, directory, kUsualCodes,
+                                  codes_header(*index.quantizer, generation), *index.codes, mapping,
+                                  options.interrupt));
+    auto entry = short_codes_.copy(index, directory, generation, mapping, options.interrupt);
+    if (entry) out.push_back(std::move(*entry));
     if (index.linked() == 0) return out;
     const std::unique_ptr<Graph> graph =
         compact_graph(*index.graph, index.codes->view(), *index.quantizer, mapping, options);
@@ -170,41 +172,6 @@ std::vector<ManifestDerived> Indexer::write_compacted(const std::string& directo
     drop_graph(error.what());
   }
   return out;
-}
-
-ManifestDerived Indexer::copy_codes(const IndexView& index, const std::string& directory,
-                                    std::uint64_t generation, const RowMapping& mapping,
-                                    Interrupt* interrupt) {
-  const CodesView codes = index.codes->view();
-  const Row rows = mapping.kept_below(std::min(codes.rows, mapping.old_rows()));
-  StridedHeader header;
-  header.kind = StridedKind::kCodes;
-  header.uuid = config_.uuid;
-  header.generation = generation;
-  header.lineage = random_u64();
-  header.dimension = static_cast<std::uint32_t>(config_.dim);
-  header.stride = static_cast<std::uint32_t>(codes.stride);
-  header.opaque = index.quantizer->to_bytes();
-  const std::unique_ptr<StridedFile> file = create_code_files(files_, directory, header);
-  std::vector<std::uint8_t> bytes;
-  std::vector<RowFix> fixes;
-  for (Row row = 0; row < rows;) {
-    check(interrupt);
-    const Row end = code_piece_end(row, rows, codes.stride);
-    bytes.resize(std::size_t{end - row} * codes.stride);
-    fixes.resize(end - row);
-    for (Row r = row; r < end; ++r) {
-      const Row old = mapping.to_old(r);
-      codes.verify(old);
-      std::memcpy(bytes.data() + std::size_t{r - row} * codes.stride, codes.code(old),
-                  codes.stride);
-      fixes[r - row] = index.codes->fix(old);
-    }
-    file->write(row, bytes, fixes);
-    row = end;
-  }
-  file->sync();
-  return {kDerivedCodes, kCodesName, rows, header.lineage};
 }
 
 }  // namespace srvdb

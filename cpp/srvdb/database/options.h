@@ -133,6 +133,7 @@ struct Stats {
   std::size_t gone = 0;              // rows that only take up room until compaction
   std::size_t buffered_rows = 0;     // in the append buffer, not yet in vectors.bin
   std::size_t coded_rows = 0;        // rows that have an 8-bit code
+  std::size_t short_coded_rows = 0;  // rows that have a short one, by which graphs are walked
   std::size_t linked_rows = 0;       // rows in the graph; the others are scanned
   std::size_t graph_saved_rows = 0;  // rows that the graph file on disk covers
   std::uint64_t wal_bytes = 0;

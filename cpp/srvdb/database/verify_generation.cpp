@@ -7,6 +7,7 @@
 #include "srvdb/base/crc32c.h"
 #include "srvdb/base/error.h"
 #include "srvdb/database/batch_check.h"
+#include "srvdb/database/short_code_maker.h"
 #include "srvdb/database/verify_parts.h"
 #include "srvdb/distance/metric.h"
 #include "srvdb/index/graph_file.h"
@@ -19,8 +20,6 @@ namespace {
 constexpr Row kRowsBetweenChecks = 4096;
 // Checksums that differ in few bits differ because one of them was changed, not what they cover.
 constexpr int kFewBits = 8;
-constexpr std::uint8_t kDerivedCodes = 1;  // kinds of derived files in the manifest
-constexpr std::uint8_t kDerivedGraph = 2;
 
 std::string row_text(Row row) {
   return "row " + std::to_string(row);
@@ -308,40 +307,60 @@ void GenerationCheck::derived(const std::string& name, std::uint64_t offset,
 
 void GenerationCheck::check_derived() {
   for (const ManifestDerived& entry : manifest_.derived) {
-    if (entry.kind == kDerivedCodes) check_codes(entry);
+    if (entry.kind == kUsualCodes.derived) check_codes(entry, kUsualCodes);
+    if (entry.kind == kShortCodes.derived && entry.lineage != 0) check_codes(entry, kShortCodes);
     if (entry.kind == kDerivedGraph) check_graph(entry);
   }
 }
 
-void GenerationCheck::check_codes(const ManifestDerived& entry) {
-  const MappedFile file(files_, path("codes.i8"));
+// That the header of codes, and what they are made by, are of this database.
+void GenerationCheck::check_codes_header(const StridedHeader& header, const CodeKind& kind) {
+  const bool usual = kind.derived == kUsualCodes.derived;
+  if (header.kind != StridedKind::kCodes || header.uuid != manifest_.uuid ||
+      header.generation != manifest_.generation || (usual && header.dimension != dimension())) {
+    return derived(kind.name, 0, "belongs to another database or generation");
+  }
+  const auto metric = static_cast<Metric>(manifest_.spaces[0].metric - 1);
+  if (usual) {
+    ScalarQuantizer::from_bytes(as_byte_span(header.opaque), dimension(), metric);
+    return;
+  }
+  problems_.count_file();
+  if (!files_.exists(path(kReductionName))) {
+    return problems_.add(path(kReductionName), 0, "is missing; short codes will be made again",
+                         Problem::Kind::kUnfinished);
+  }
+  try {
+    read_reduction(files_, directory_, header, dimension(), metric);
+  } catch (const Error& error) {
+    derived(kReductionName, 0, error.what());
+  }
+}
+
+void GenerationCheck::check_codes(const ManifestDerived& entry, const CodeKind& kind) {
+  const MappedFile file(files_, path(kind.name));
   problems_.count_file();
   problems_.count_file();
-  if (!file.exists() || !files_.exists(path("codes.fix"))) {
-    return problems_.add(path(file.exists() ? "codes.fix" : "codes.i8"), 0,
+  if (!file.exists() || !files_.exists(path(kind.fix_name))) {
+    return problems_.add(path(file.exists() ? kind.fix_name : kind.name), 0,
                          "is missing; codes will be made again", Problem::Kind::kUnfinished);
   }
   StridedHeader header;
   try {
     if (file.bytes().size() < kHeaderPageBytes) {
-      return derived("codes.i8", file.bytes().size(), "is shorter than its header");
+      return derived(kind.name, file.bytes().size(), "is shorter than its header");
     }
     header = decode_strided_header(file.bytes().first(kHeaderPageBytes), file.path());
     if (header.lineage != entry.lineage) return;  // made anew since; not used
-    if (header.kind != StridedKind::kCodes || header.uuid != manifest_.uuid ||
-        header.generation != manifest_.generation || header.dimension != dimension()) {
-      return derived("codes.i8", 0, "belongs to another database or generation");
-    }
-    ScalarQuantizer::from_bytes(as_byte_span(header.opaque), dimension(),
-                                static_cast<Metric>(manifest_.spaces[0].metric - 1));
+    check_codes_header(header, kind);
   } catch (const Error& error) {
-    return derived("codes.i8", 0, error.what());
+    return derived(kind.name, 0, error.what());
   }
-  const RawRows codes(files_, path("codes.i8"), path("codes.fix"), header.stride);
+  const RawRows codes(files_, path(kind.name), path(kind.fix_name), header.stride);
   const Row covers = std::min<Row>(entry.covers_rows, state_.published_rows);
   if (codes.rows() < covers) {
     const bool short_data = codes.data().bytes().size() < codes.row_offset(covers);
-    derived(short_data ? "codes.i8" : "codes.fix",
+    derived(short_data ? kind.name : kind.fix_name,
             short_data ? codes.data().bytes().size() : codes.fixes().bytes().size(),
             "is too short for " + std::to_string(covers) + " rows");
   }
@@ -353,10 +372,12 @@ void GenerationCheck::check_codes(const ManifestDerived& entry) {
     const std::uint32_t crc = make_fix(codes.row(row), fix.value).crc;
     const bool in_fix = (fix.crc == 0 && fix.value == 0) || !(fix.value >= 0) ||
                         std::popcount(crc ^ fix.crc) <= kFewBits;
-    derived(in_fix ? "codes.fix" : "codes.i8",
-            in_fix ? RawRows::fix_offset(row) : codes.row_offset(row),
-            "the code of " + row_text(row) + (in_fix ? "" : ", or its checksum in codes.fix,") +
-                " is not what was written");
+    derived(
+        in_fix ? kind.fix_name : kind.name,
+        in_fix ? RawRows::fix_offset(row) : codes.row_offset(row),
+        "the code of " + row_text(row) +
+            (in_fix ? std::string() : std::string(", or its checksum in ") + kind.fix_name + ",") +
+            " is not what was written");
   }
 }
 

@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "srvdb/database/code_files.h"
 #include "srvdb/database/inspect.h"
 #include "srvdb/database/verify.h"
 #include "srvdb/storage/page_walk.h"
@@ -57,7 +58,8 @@ class GenerationCheck {
   void check_other_trees(PageWalk& walk);
   void check_columns(PageWalk& walk);
   void check_derived();
-  void check_codes(const ManifestDerived& entry);
+  void check_codes(const ManifestDerived& entry, const CodeKind& kind);
+  void check_codes_header(const StridedHeader& header, const CodeKind& kind);
   void check_graph(const ManifestDerived& entry);
   void derived(const std::string& name, std::uint64_t offset, const std::string& what);
 

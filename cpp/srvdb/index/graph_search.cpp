@@ -88,6 +88,34 @@ std::vector<ScoredRow> rerank(const RowsView& rows, const CodesView& codes,
   return best;
 }
 
+// What a query is turned into: for the usual codes, and for those that the walk goes by.
+struct Prepared {
+  CodeQuery usual;
+  CodeQuery shorter;
+  Reduction::Scratch scratch;
+};
+
+// Puts candidates in order by the usual codes instead of those that they were found by.
+void reorder(const CodesView& codes, const CodeQuery& prepared, std::vector<Neighbor>& found) {
+  static thread_local std::vector<Row> rows;
+  static thread_local std::vector<std::uint64_t> entries;
+  constexpr std::size_t kAtFirst = 8;  // rows asked for before any is measured
+  const std::size_t n = found.size();
+  rows.resize(n);
+  entries.resize(n + 16);
+  for (std::size_t i = 0; i < n; ++i) rows[i] = found[i].row;
+  const std::size_t first = std::min(n, kAtFirst);
+  for (std::size_t i = 0; i < first; ++i) prefetch_lines(codes.code(rows[i]), codes.stride);
+  codes.verify(rows.data(), n);
+  const std::size_t measured =
+      CodeDistance(prepared).near(codes.base, rows.data(), n, first, n, INT32_MAX, entries.data());
+  std::sort(entries.begin(), entries.begin() + static_cast<std::ptrdiff_t>(measured));
+  found.clear();
+  for (std::size_t i = 0; i < measured; ++i) {
+    found.push_back({pool_entry::key(entries[i]), pool_entry::row(entries[i])});
+  }
+}
+
 // Not inline: its address would be found again at every use.
 __attribute__((noinline)) WalkScratch& thread_scratch() {
   static thread_local WalkScratch scratch;
@@ -119,6 +147,7 @@ struct Searching {
   Row limit = 0;
   std::size_t excluded = 0;
   std::size_t ef = 0;
+  bool by_short_codes = false;
   SearchPlan plan;
 
   Searching(const Graph& g, const RowsView& r, const CodesView& c, const ScalarQuantizer& q,
@@ -127,6 +156,8 @@ struct Searching {
     limit = std::min({options.limit, rows.rows, codes.rows, graph.linked()});
     excluded = options.excluded != nullptr ? options.excluded->count(0, limit) : 0;
     ef = std::max(options.ef, options.k);
+    by_short_codes =
+        options.short_codes.reduction != nullptr && options.short_codes.codes.rows >= limit;
     plan = plan_search({.rows = limit,
                         .eligible = limit - excluded,
                         .ef = ef,
@@ -135,6 +166,19 @@ struct Searching {
                         .code_bytes = codes.stride});
     if (options.way == SearchWay::kWalk) plan = {.walk = true, .far = plan.far, .budget = SIZE_MAX};
     if (options.way == SearchWay::kScan) plan.walk = false;
+  }
+  // Of the walk.
+  const CodesView& walk_codes() const noexcept {
+    return by_short_codes ? options.short_codes.codes : codes;
+  }
+  const CodeQuery& walk_query(const Prepared& prepared) const noexcept {
+    return by_short_codes ? prepared.shorter : prepared.usual;
+  }
+  void prepare(const float* query, Prepared& prepared) const {
+    quantizer.prepare(query, prepared.usual);
+    if (by_short_codes && plan.walk) {
+      options.short_codes.reduction->prepare(query, prepared.scratch, prepared.shorter);
+    }
   }
   const RowBitmap* bitmap() const noexcept { return excluded != 0 ? options.excluded : nullptr; }
   WalkOptions walk_options() const noexcept {
@@ -154,7 +198,7 @@ struct Searching {
             .counts = options.counts};
   }
   // The answer from what a walk has found (`end`: how), or from a scan when that is not all.
-  GraphResult answer(WalkEnd end, const CodeQuery& prepared, const float* query,
+  GraphResult answer(WalkEnd end, const Prepared& prepared, const float* query,
                      std::vector<Neighbor>& found) const {
     GraphResult result;
     result.end = end;
@@ -162,22 +206,24 @@ struct Searching {
     const std::size_t all = std::min<std::size_t>(options.k, limit - excluded);
     if (!plan.walk || end != WalkEnd::kComplete || found.size() < all) {
       result.scanned = true;
-      code_scan(codes, CodeDistance(prepared),
+      code_scan(codes, CodeDistance(prepared.usual),
                 {.k = std::max(ef, kScanKeeps * options.k),
                  .last = limit,
                  .excluded = bitmap(),
                  .interrupt = options.interrupt},
                 found);
+    } else if (by_short_codes) {
+      reorder(codes, prepared.usual, found);
     }
     const std::size_t sample = result.scanned ? kScanSample : kSample;
-    result.rows = rerank(rows, codes, prepared, query, found, options.k, sample);
+    result.rows = rerank(rows, codes, prepared.usual, query, found, options.k, sample);
     return result;
   }
 };
 
 // One of the searches that take turns in a thread.
 struct Turn {
-  CodeQuery prepared;
+  Prepared prepared;
   WalkScratch scratch;
   std::vector<Neighbor> found;
   std::optional<CodeDistance> distance;
@@ -186,9 +232,9 @@ struct Turn {
 
   void begin(const Searching& searching, const float* vector, std::size_t number) {
     query = number;
-    searching.quantizer.prepare(vector, prepared);
-    distance.emplace(prepared);
-    walk.emplace(searching.graph, searching.codes, *distance, searching.limit,
+    searching.prepare(vector, prepared);
+    distance.emplace(searching.walk_query(prepared));
+    walk.emplace(searching.graph, searching.walk_codes(), *distance, searching.limit,
                  searching.walk_options(), scratch);
     walk->enter();
   }
@@ -211,15 +257,16 @@ WalkEnd graph_walk(const Graph& graph, const CodesView& codes, const CodeDistanc
 GraphResult graph_search(const Graph& graph, const RowsView& rows, const CodesView& codes,
                          const ScalarQuantizer& quantizer, const float* query,
                          const GraphSearchOptions& options) {
-  static thread_local CodeQuery prepared;
+  static thread_local Prepared prepared;
   static thread_local std::vector<Neighbor> found;
   check(options.interrupt);
   if (options.k == 0) return {};
   const Searching searching(graph, rows, codes, quantizer, options);
-  quantizer.prepare(query, prepared);
+  searching.prepare(query, prepared);
   WalkEnd end = WalkEnd::kComplete;
   if (searching.plan.walk) {
-    end = graph_walk(graph, codes, CodeDistance(prepared), searching.walk_options(), found);
+    end = graph_walk(graph, searching.walk_codes(), CodeDistance(searching.walk_query(prepared)),
+                     searching.walk_options(), found);
   }
   return searching.answer(end, prepared, query, found);
 }

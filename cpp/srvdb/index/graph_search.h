@@ -1,10 +1,10 @@
 // Walking a graph: the rows nearest to a query by code, and then by exact score.
 //
-// Best-first search on 8-bit codes from the best of a table of entry rows. The table is a function
-// of the number of linked rows (rows evenly spaced), so it needs no storage and no upkeep. The
-// walk keeps a pool of the best candidates. Of excluded rows only the links count
-// (filtered_walk.h); where so few rows are eligible that it costs less to look at them one by one,
-// they are scanned (search_plan.h).
+// Best-first search on 8-bit codes (or on short ones, ShortCodes) from the best of a table of entry
+// rows. The table is a function of the number of linked rows (rows evenly spaced), so it needs no
+// storage and no upkeep. The walk keeps a pool of the best candidates. Of excluded rows only the
+// links count (filtered_walk.h); where so few rows are eligible that it costs less to look at them
+// one by one, they are scanned (search_plan.h).
 //
 // Damage never crashes a walk, makes it endless or lets it answer wrongly: it ends with
 // WalkEnd::kDamaged, and the caller drops the graph and scans. Thread safety: any number of
@@ -20,6 +20,7 @@
 #include "srvdb/index/row_bitmap.h"
 #include "srvdb/index/rows.h"
 #include "srvdb/index/scored_row.h"
+#include "srvdb/quant/reduction.h"
 #include "srvdb/quant/scalar_quantizer.h"
 
 namespace srvdb {
@@ -61,6 +62,12 @@ struct WalkOptions {
 WalkEnd graph_walk(const Graph& graph, const CodesView& codes, const CodeDistance& query,
                    const WalkOptions& options, std::vector<Neighbor>& out);
 
+// Short codes of rows [0, codes.rows), for a walk to go by.
+struct ShortCodes {
+  CodesView codes;
+  const Reduction* reduction = nullptr;  // null: there are none
+};
+
 // How a search is done. Other than planned for measuring.
 enum class SearchWay : std::uint8_t { kPlanned, kWalk, kScan };
 
@@ -75,6 +82,9 @@ struct GraphSearchOptions {
   // Treated as if it were not there; for measuring with a row as the query (it may be a hit of a
   // scan, of which the caller takes it out).
   Row barred = kNoRow;
+  // Where they cover all rows below the limit a walk goes by these, and its candidates are put in
+  // order by the usual codes.
+  ShortCodes short_codes = {};
   Interrupt* interrupt = nullptr;
   SearchWay way = SearchWay::kPlanned;
   WalkCounts* counts = nullptr;

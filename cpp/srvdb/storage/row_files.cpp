@@ -92,15 +92,4 @@ RowFilesView RowFiles::view() {
   return {vectors_->view(rows()), ids_->view()};
 }
 
-std::unique_ptr<StridedFile> create_code_files(FileSystem& files, const std::string& directory,
-                                               const StridedHeader& header) {
-  return StridedFile::create(files, directory + "/codes.i8", directory + "/codes.fix", header);
-}
-
-std::unique_ptr<StridedFile> open_code_files(FileSystem& files, const std::string& directory,
-                                             Row rows, bool read_only) {
-  return StridedFile::open(files, directory + "/codes.i8", directory + "/codes.fix",
-                           StridedKind::kCodes, rows, read_only);
-}
-
 }  // namespace srvdb

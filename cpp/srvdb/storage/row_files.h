@@ -91,10 +91,4 @@ class RowFiles {
   std::unique_ptr<IdFiles> ids_;
 };
 
-// codes.i8 + codes.fix of a generation directory are a StridedFile of kind kCodes.
-std::unique_ptr<StridedFile> create_code_files(FileSystem& files, const std::string& directory,
-                                               const StridedHeader& header);
-std::unique_ptr<StridedFile> open_code_files(FileSystem& files, const std::string& directory,
-                                             Row rows, bool read_only);
-
 }  // namespace srvdb

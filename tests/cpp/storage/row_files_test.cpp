@@ -242,6 +242,15 @@ StridedHeader code_header() {
   return header;
 }
 
+std::unique_ptr<StridedFile> create_codes(FileSystem& files) {
+  return StridedFile::create(files, "gen/codes.i8", "gen/codes.fix", code_header());
+}
+
+std::unique_ptr<StridedFile> open_codes(FileSystem& files, Row rows, bool read_only) {
+  return StridedFile::open(files, "gen/codes.i8", "gen/codes.fix", StridedKind::kCodes, rows,
+                           read_only);
+}
+
 void write_codes(StridedFile& codes, Row first, Row count) {
   std::vector<std::uint8_t> bytes(count * std::size_t{64});
   std::vector<RowFix> fixes;
@@ -255,8 +264,8 @@ void write_codes(StridedFile& codes, Row first, Row count) {
 
 TEST(CodeFiles, KeepTheirHeader) {
   const auto files = fresh_files();
-  create_code_files(*files, "gen", code_header());
-  const auto codes = open_code_files(*files, "gen", 0, true);
+  create_codes(*files);
+  const auto codes = open_codes(*files, 0, true);
   EXPECT_EQ(codes->header().opaque, "quantiser");
   EXPECT_EQ(codes->header().lineage, 77u);
   EXPECT_EQ(codes->header().stride, 64u);
@@ -268,13 +277,13 @@ TEST(CodeFiles, KeepTheirHeader) {
 TEST(CodeFiles, ADamagedCodeIsFoundAndItsNeighboursAreNot) {
   const auto files = fresh_files();
   {
-    const auto codes = create_code_files(*files, "gen", code_header());
+    const auto codes = create_codes(*files);
     write_codes(*codes, 0, 40);
   }
   std::string bytes = files->contents("gen/codes.i8");
   bytes[kHeaderPageBytes + 20 * 64] ^= 1;
   files->set_contents("gen/codes.i8", bytes);
-  const auto codes = open_code_files(*files, "gen", 40, true);
+  const auto codes = open_codes(*files, 40, true);
   const StridedView view = codes->view(40);
   view.verify(19);
   view.verify(21);
@@ -289,10 +298,10 @@ TEST(CodeFiles, ADamagedCodeIsFoundAndItsNeighboursAreNot) {
 TEST(CodeFiles, VerificationIsRememberedPerRowNotPerView) {
   const auto files = fresh_files();
   {
-    const auto codes = create_code_files(*files, "gen", code_header());
+    const auto codes = create_codes(*files);
     write_codes(*codes, 0, 100);
   }
-  const auto codes = open_code_files(*files, "gen", 100, false);
+  const auto codes = open_codes(*files, 100, false);
   codes->view(70).verify_range(0, 70);
   // Damage after the first touch is not looked for again; the rows behind are.
   std::vector<std::thread> threads;

@@ -1,0 +1,88 @@
+// The short codes of one generation: whether there are to be any, and keeping them in step.
+// Internal to Indexer, whose mutex guards it.
+//
+// reduction.bin says how they are made, short.i8 has them. Whether short codes pay depends on the
+// rows (quant/reduction.h), so it is decided by a sample of those there are, and again when they
+// have become four times as many. What was decided outlasts the process: the manifest's entry
+// names no file where there are none.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "srvdb/base/interrupt.h"
+#include "srvdb/database/code_files.h"
+#include "srvdb/database/index_view.h"
+#include "srvdb/database/view.h"
+#include "srvdb/index/row_mapping.h"
+#include "srvdb/quant/reduction.h"
+#include "srvdb/storage/manifest.h"
+
+namespace srvdb {
+
+inline constexpr const char* kReductionName = "reduction.bin";
+
+// What short codes with that header were made by. Throws Error(kCorruption) when reduction.bin is
+// something else, or does not fit them; what the file layer throws when it is not there.
+Reduction read_reduction(FileSystem& files, const std::string& directory,
+                         const StridedHeader& codes, std::size_t dim, Metric metric);
+
+class ShortCodeMaker {
+ public:
+  // Rows from which there may be any: the usual codes of fewer lie in the processor's caches.
+  static constexpr Row kLeastRows = 16'384;
+
+  struct Config {
+    std::string directory;  // of the generation
+    Uuid uuid{};
+    std::uint64_t generation = 0;
+    std::size_t dim = 0;
+    Metric metric = Metric::kCosine;
+    bool read_only = false;
+  };
+  ShortCodeMaker(FileSystem& files, Config config);
+
+  // Takes over what the entry says. Throws Error(kCorruption); then nothing is decided.
+  void load(const ManifestDerived& entry, Row rows);
+  // As before any decision; the files stay until others take their place.
+  void forget();
+
+  // Whether it is worth deciding anew with so many rows; sooner when the caller was asked to do
+  // all that helps. `scratch` is what memory that may take, in bytes.
+  bool due(Row rows, bool asked, std::size_t scratch) const noexcept;
+  // Decides by a sample of rows [0, rows) of the view, and codes these where short codes pay.
+  // Throws Error(kInterrupted); then it is as if nothing had been decided.
+  void decide(const View& view, Row rows, std::size_t threads, Interrupt* interrupt);
+  // Codes a piece of the rows below `last`, of which some have to lag.
+  void follow(const View& view, Row last, std::size_t threads, Interrupt* interrupt);
+  // Whether rows below `last` are to have short codes and have none yet.
+  bool lags(Row last) const noexcept { return made_ && made_->rows() < last; }
+
+  // What the next View is to show.
+  void show(IndexView& out);
+  // Makes what is there of `published` rows durable; what the manifest is to say.
+  std::optional<ManifestDerived> save(Row published);
+  // For compaction: writes those that a view shows of the rows that the mapping keeps into the
+  // directory of `generation`, synced; what its manifest is to say. From any thread.
+  std::optional<ManifestDerived> copy(const IndexView& index, const std::string& directory,
+                                      std::uint64_t generation, const RowMapping& mapping,
+                                      Interrupt* interrupt) const;
+
+ private:
+  void write_reduction(const std::string& directory, const std::string& bytes) const;
+  StridedHeader header(const Reduction& reduction, std::uint64_t generation,
+                       const std::string& bytes, Row decided) const;
+  std::string path(const char* name) const { return config_.directory + "/" + name; }
+
+  FileSystem& files_;
+  const Config config_;
+  std::atomic<Row> decided_rows_{0};  // that there were when it was decided; 0: not decided
+  std::shared_ptr<const Reduction> reduction_;
+  std::unique_ptr<CodeFiles> made_;  // null where there are none
+};
+
+}  // namespace srvdb

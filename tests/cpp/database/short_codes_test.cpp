@@ -1,0 +1,267 @@
+// Short codes of a database: there where they pay, in step with the rows, never missed.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <thread>
+
+#include "damage.h"
+#include "fixture.h"
+#include "srvdb/database/short_code_maker.h"
+#include "srvdb/database/verify.h"
+
+namespace srvdb {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::bytes_of;
+using testing::put_bytes;
+
+constexpr std::size_t kDim = 130;  // codes of 192 bytes, so short ones of 64
+constexpr std::size_t kRows = ShortCodeMaker::kLeastRows + 100;
+constexpr std::size_t kStride = 64;
+
+// Rows in `wide` directions, which are the same for all.
+std::vector<float> flat_rows(std::size_t n, std::size_t wide, std::uint32_t seed) {
+  const std::vector<float> directions = random_rows(wide, kDim, 99);
+  const std::vector<float> along = random_rows(n, wide, seed);
+  std::vector<float> out(n * kDim);
+  for (std::size_t i = 0; i < n; ++i) {
+    for (std::size_t w = 0; w < wide; ++w) {
+      for (std::size_t d = 0; d < kDim; ++d) {
+        out[i * kDim + d] += along[i * wide + w] * directions[w * kDim + d];
+      }
+    }
+  }
+  return out;
+}
+
+class ShortCodesTest : public DatabaseTest {
+ protected:
+  static OpenOptions options(bool background = false) {
+    OpenOptions out;
+    out.mode = Mode::kHnsw;
+    out.metric = Metric::kL2;
+    out.m = 8;
+    out.ef_construction = 40;
+    out.background = background;
+    return out;
+  }
+  static void add(Database& db, const std::vector<float>& rows, std::size_t first = 0) {
+    const Ids ids("r", first, rows.size() / kDim);
+    db.add({ids.views, rows.data(), kDim, {}});
+  }
+  // One database of kRows rows in a few directions, linked, that each test has a copy of.
+  static void SetUpTestSuite() {
+    std::string name = (scratch_root() / "srvdb-short-XXXXXX").string();
+    ASSERT_NE(::mkdtemp(name.data()), nullptr);
+    made_ = new std::string(name);
+    const auto db = Database::open(*made_ + "/db", options());
+    add(*db, flat_rows(kRows, 12, 1));
+    db->optimize(2, nullptr, nullptr);
+  }
+  static void TearDownTestSuite() {
+    fs::remove_all(*made_);
+    delete made_;
+  }
+  void take_copy() { fs::copy(*made_ + "/db", path_, fs::copy_options::recursive); }
+  std::string file(const std::string& name, int generation = 1) const {
+    return path_ + numbered("/gen-", static_cast<std::size_t>(generation)) + "/" + name;
+  }
+  // recall@10 of 60 queries like the rows, against exact search.
+  static double recall(Database& db, std::uint32_t ef = 60) {
+    const std::vector<float> queries = flat_rows(60, 12, 5);
+    std::size_t right = 0;
+    const auto batch = db.search_batch(queries.data(), 60, kDim, {.k = 10, .ef = ef});
+    for (std::size_t q = 0; q < 60; ++q) {
+      const float* const query = queries.data() + q * kDim;
+      const auto truth = ids_of(db.search(query, kDim, {.k = 10, .exact = true}));
+      const auto found = ids_of(db.search(query, kDim, {.k = 10, .ef = ef}));
+      EXPECT_EQ(ids_of(batch[q]), found);
+      for (const std::string& id : found) {
+        right += static_cast<std::size_t>(std::count(truth.begin(), truth.end(), id));
+      }
+    }
+    return static_cast<double>(right) / 600;
+  }
+
+  static std::string* made_;
+};
+
+std::string* ShortCodesTest::made_ = nullptr;
+
+TEST_F(ShortCodesTest, AreMadeWhereFewDirectionsHoldNearlyAllAndFindWhatUsualCodesFind) {
+  take_copy();
+  double by_short_codes = 0;
+  {
+    const auto db = open(options());
+    EXPECT_EQ(db->stats().short_coded_rows, kRows);  // taken over
+    by_short_codes = recall(*db);
+    EXPECT_GE(by_short_codes, 0.98);
+  }
+  EXPECT_EQ(bytes_of(file("short.i8")).size(), 4096 + kRows * kStride);
+  fs::remove(file("reduction.bin"));  // then the usual ones do
+  const auto db = open(options());
+  EXPECT_EQ(db->stats().short_coded_rows, 0u);
+  EXPECT_NEAR(recall(*db), by_short_codes, 0.01);
+  db->optimize(1, nullptr, nullptr);
+  EXPECT_EQ(db->stats().short_coded_rows, kRows);
+}
+
+TEST_F(ShortCodesTest, FollowTheRowsAndAreNotGoneByWhileTheyLag) {
+  take_copy();
+  const auto db = open(options());
+  const std::vector<float> more = flat_rows(600, 12, 8);
+  add(*db, more, kRows);
+  EXPECT_EQ(db->stats().short_coded_rows, kRows);
+  EXPECT_EQ(ids_of(db->search(more.data(), kDim, {.k = 1}))[0], numbered("r", kRows));
+  db->optimize(1, nullptr, nullptr);
+  EXPECT_EQ(db->stats().short_coded_rows, kRows + 600);
+  EXPECT_EQ(db->stats().linked_rows, kRows + 600);
+  EXPECT_EQ(ids_of(db->search(more.data(), kDim, {.k = 1}))[0], numbered("r", kRows));
+  EXPECT_GE(recall(*db), 0.98);
+}
+
+TEST_F(ShortCodesTest, AreUsedAmongTheRowsThatAFilterOrADeletionLeaves) {
+  take_copy();
+  const auto db = open(options());
+  for (std::size_t i = 0; i < kRows; i += 3) {
+    const std::string id = numbered("r", i);
+    const std::vector<std::string_view> one = {id};
+    db->soft_delete(one);
+  }
+  EXPECT_GE(recall(*db), 0.97);
+}
+
+TEST_F(ShortCodesTest, AreNotMadeWhereItTakesManyDirectionsAndThatIsRemembered) {
+  {
+    const auto db = open(options());
+    add(*db, random_rows(kRows, kDim, 3));
+    db->optimize(2, nullptr, nullptr);
+    EXPECT_EQ(db->stats().short_coded_rows, 0u);
+  }
+  EXPECT_FALSE(fs::exists(file("short.i8")));
+  EXPECT_FALSE(fs::exists(file("reduction.bin")));
+  const ManifestDerived decided{kShortCodes.derived, "", kRows, 0};
+  const auto remembered = [&] {
+    const auto derived = read_manifest(posix_file_system(), path_, true)->derived;
+    return std::count(derived.begin(), derived.end(), decided);
+  };
+  EXPECT_EQ(remembered(), 1);
+  open(options())->create_snapshot("s");
+  EXPECT_EQ(remembered(), 1);
+}
+
+TEST_F(ShortCodesTest, ADatabaseFromBeforeGetsThemInTheBackground) {
+  take_copy();
+  for (const char* name : {"short.i8", "short.fix", "reduction.bin"}) fs::remove(file(name));
+  const auto db = open(options(true));
+  for (int i = 0; i < 2000 && db->stats().short_coded_rows == 0; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  EXPECT_EQ(db->stats().short_coded_rows, kRows);
+  EXPECT_EQ(db->stats().background_error, "");
+}
+
+TEST_F(ShortCodesTest, DamageIsMetOnTouchAndTheyAreMadeAgain) {
+  take_copy();
+  std::string bytes = bytes_of(file("short.i8"));
+  for (std::size_t row = 0; row < kRows; row += 50) bytes[4096 + row * kStride + 9] ^= 4;
+  put_bytes(file("short.i8"), bytes);
+  const auto db = open(options());
+  testing::warned();
+  const std::vector<float> query = flat_rows(1, 12, 5);
+  const auto truth = ids_of(db->search(query.data(), kDim, {.k = 10, .exact = true}));
+  EXPECT_EQ(ids_of(db->search(query.data(), kDim, {.k = 10, .ef = 60})), truth);
+  EXPECT_TRUE(testing::warned());
+  db->optimize(1, nullptr, nullptr);
+  EXPECT_EQ(db->stats().short_coded_rows, kRows);
+  EXPECT_GE(recall(*db), 0.98);
+  EXPECT_FALSE(testing::warned());
+}
+
+TEST_F(ShortCodesTest, FilesThatAreNotTheirsAreToldAndMadeAgain) {
+  const std::vector<float> others = flat_rows(500, 11, 4);
+  std::vector<const float*> at;
+  for (std::size_t i = 0; i < 500; ++i) at.push_back(others.data() + i * kDim);
+  const std::string another = Reduction::train(at, kDim, Metric::kL2, nullptr)->to_bytes();
+  for (const std::string name : {"short.i8", "short.fix", "reduction.bin", "another"}) {
+    fs::remove_all(path_);
+    take_copy();
+    if (name == "another") {
+      put_bytes(file("reduction.bin"), another);
+    } else {
+      const std::string bytes = bytes_of(file(name));
+      put_bytes(file(name), bytes.substr(0, bytes.size() / 2));
+    }
+    testing::warned();
+    const auto db = open(options());
+    EXPECT_TRUE(testing::warned()) << name;
+    EXPECT_EQ(db->stats().short_coded_rows, 0u) << name;
+    EXPECT_EQ(db->stats().coded_rows, kRows) << name;
+    db->optimize(1, nullptr, nullptr);
+    EXPECT_EQ(db->stats().short_coded_rows, kRows) << name;
+    EXPECT_TRUE(verify(path_, {.deep = true}).problems.empty()) << name;
+  }
+}
+
+TEST_F(ShortCodesTest, VerifyFindsADamagedByteOfEachFileAndCallsItDerived) {
+  for (const char* name : {"short.i8", "short.fix", "reduction.bin"}) {
+    fs::remove_all(path_);
+    take_copy();
+    EXPECT_TRUE(verify(path_, {.deep = true}).problems.empty());
+    std::string bytes = bytes_of(file(name));
+    bytes[bytes.size() / 2] ^= 1;
+    put_bytes(file(name), bytes);
+    const VerifyReport report = verify(path_, {.deep = true});
+    ASSERT_EQ(report.problems.size(), 1u) << name;
+    EXPECT_EQ(report.problems[0].kind, Problem::Kind::kDerived);
+    EXPECT_TRUE(report.problems[0].file.ends_with(name)) << report.problems[0].file;
+    fs::remove(file(name));
+    ASSERT_EQ(verify(path_, {.deep = true}).problems.size(), 1u) << name;
+  }
+}
+
+TEST_F(ShortCodesTest, SurviveCompactionSnapshotsAndBackups) {
+  take_copy();
+  const auto db = open(options());
+  db->create_snapshot("before");
+  std::vector<std::string> texts;
+  for (std::size_t i = 0; i < kRows; i += 4) texts.push_back(numbered("r", i));
+  const std::vector<std::string_view> gone(texts.begin(), texts.end());
+  db->remove(gone);
+  db->compact(nullptr, nullptr);
+  EXPECT_EQ(db->stats().short_coded_rows, kRows - gone.size());
+  EXPECT_GE(recall(*db), 0.98);
+  EXPECT_TRUE(verify(path_, {.deep = true}).problems.empty());
+  const std::string compacted = root_ + "/compacted.srvdb";
+  db->backup(compacted, true);
+  db->restore_snapshot("before", false);
+  EXPECT_EQ(db->stats().short_coded_rows, kRows);
+  EXPECT_GE(recall(*db), 0.98);
+  EXPECT_TRUE(verify(path_, {.deep = true}).problems.empty());
+  Database::restore_backup(compacted, root_ + "/restored");
+  const auto restored = Database::open(root_ + "/restored", options());
+  EXPECT_EQ(restored->stats().short_coded_rows, kRows - gone.size());
+  EXPECT_GE(recall(*restored), 0.98);
+}
+
+TEST_F(ShortCodesTest, AreDecidedAnewWhenRowsHaveBecomeFourTimesAsMany) {
+  ShortCodeMaker maker(posix_file_system(),
+                       {.directory = path_, .dim = kDim, .metric = Metric::kL2});
+  constexpr std::size_t kRoom = std::size_t{1} << 30;
+  const Row least = ShortCodeMaker::kLeastRows;
+  EXPECT_FALSE(maker.due(least - 1, true, kRoom));
+  EXPECT_TRUE(maker.due(least, false, kRoom));
+  EXPECT_FALSE(maker.due(least, false, 1000));  // bytes to work in
+  maker.load({.kind = kShortCodes.derived, .file = "", .covers_rows = least, .lineage = 0}, least);
+  EXPECT_FALSE(maker.due(4 * least - 1, false, kRoom));
+  EXPECT_TRUE(maker.due(4 * least, false, kRoom));
+  EXPECT_FALSE(maker.due(2 * least - 1, true, kRoom));
+  EXPECT_TRUE(maker.due(2 * least, true, kRoom));
+}
+
+}  // namespace
+}  // namespace srvdb

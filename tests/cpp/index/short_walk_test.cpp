@@ -1,0 +1,173 @@
+// Walks that go by short codes.
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cmath>
+#include <random>
+
+#include "index/index_cases.h"
+#include "srvdb/index/graph_search.h"
+
+namespace srvdb::testing {
+namespace {
+
+constexpr std::size_t kDim = 130;  // codes of 192 bytes, so short ones of 64
+constexpr std::size_t kWide = 20;
+constexpr Row kRows = 5000;
+
+// Rows of which kWide directions hold 97 %, by what is left nearest rows are told apart.
+std::vector<float> flat_rows(std::size_t n, std::uint32_t seed) {
+  std::mt19937 random(5);
+  std::normal_distribution<float> normal;
+  std::vector<float> directions(kWide * kDim);
+  for (float& x : directions) x = normal(random);
+  random.seed(seed);
+  std::vector<float> out(n * kDim);
+  for (std::size_t i = 0; i < n; ++i) {
+    float* const row = out.data() + i * kDim;
+    for (std::size_t d = 0; d < kDim; ++d) row[d] = 0.8F * normal(random);
+    for (std::size_t w = 0; w < kWide; ++w) {
+      const float along = normal(random);
+      for (std::size_t d = 0; d < kDim; ++d) row[d] += along * directions[w * kDim + d];
+    }
+  }
+  return out;
+}
+
+// Short codes of all rows, and how often they were looked at.
+class Shortened final : public RowVerifier {
+ public:
+  Shortened(const TestRows& rows, Metric metric) : checked_(rows.size() / 64 + 1) {
+    std::vector<const float*> at;
+    for (Row r = 0; r < rows.size(); ++r) at.push_back(rows.at(r));
+    reduction_ = Reduction::train(at, rows.dim(), metric, nullptr);
+    if (!reduction_) return;
+    bytes_.reset(rows.size() * reduction_->stride());
+    Reduction::Scratch scratch;
+    for (Row r = 0; r < rows.size(); ++r) {
+      reduction_->encode(rows.at(r), scratch, bytes_.data() + r * reduction_->stride());
+    }
+  }
+  bool made() const { return reduction_.has_value(); }
+  ShortCodes of_rows(Row rows) const {
+    ShortCodes out;
+    out.reduction = &*reduction_;
+    out.codes.base = bytes_.data();
+    out.codes.stride = reduction_->stride();
+    out.codes.rows = rows;
+    out.codes.verifier = this;
+    out.codes.checked = checked_.data();
+    return out;
+  }
+  void verify(Row first, Row last) const override { looks_ += last - first; }
+  std::size_t looks() const { return looks_.exchange(0); }
+
+ private:
+  std::optional<Reduction> reduction_;
+  AlignedBuffer<std::uint8_t> bytes_;
+  std::vector<std::atomic<std::uint64_t>> checked_;
+  mutable std::atomic<std::size_t> looks_{0};
+};
+
+bool same(const std::vector<ScoredRow>& a, const std::vector<ScoredRow>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& x, const auto& y) {
+    return x.row == y.row && x.score == y.score;
+  });
+}
+
+class ShortWalk : public ::testing::TestWithParam<Metric> {
+ protected:
+  const TestGraph data_{flat_rows(kRows, 1), kDim, GetParam(), 2};
+  const Shortened short_{data_.rows, GetParam()};
+  const std::vector<float> queries_ = flat_rows(100, 2);
+};
+
+TEST_P(ShortWalk, FindsNearlyWhatAWalkByUsualCodesFinds) {
+  ASSERT_TRUE(short_.made());
+  std::vector<Row> gone;
+  for (Row r = 0; r < kRows; r += 3) gone.push_back(r);
+  const RowBitmap third = RowBitmap().with_rows(gone);
+  for (const RowBitmap* excluded : {static_cast<const RowBitmap*>(nullptr), &third}) {
+    const auto recall_of = [&](const ShortCodes& codes) {
+      return recall(data_.rows, GetParam(), queries_, 10, excluded, [&](const float* query) {
+        const GraphSearchOptions options{
+            .k = 10, .ef = 60, .excluded = excluded, .short_codes = codes, .way = SearchWay::kWalk};
+        return data_.search(query, options).rows;
+      });
+    };
+    const double usual = recall_of({});
+    EXPECT_EQ(short_.looks(), 0u);
+    EXPECT_GE(recall_of(short_.of_rows(kRows)), usual - 0.02);
+    EXPECT_GT(short_.looks(), 0u);
+  }
+}
+
+TEST_P(ShortWalk, GoesByUsualCodesWhereShortOnesDoNotCoverTheRows) {
+  ASSERT_TRUE(short_.made());
+  for (std::size_t q = 0; q < 20; ++q) {
+    const float* const query = queries_.data() + q * kDim;
+    const auto usual = data_.search(query, {.k = 10, .ef = 30}).rows;
+    GraphSearchOptions options{.k = 10, .ef = 30, .short_codes = short_.of_rows(kRows - 1)};
+    EXPECT_TRUE(same(data_.search(query, options).rows, usual));
+    EXPECT_EQ(short_.looks(), 0u);
+    options.limit = kRows - 1;
+    data_.search(query, options);
+    EXPECT_GT(short_.looks(), 0u);
+  }
+}
+
+TEST_P(ShortWalk, AnswersInABatchAsOneByOne) {
+  ASSERT_TRUE(short_.made());
+  const GraphSearchOptions options{.k = 10, .ef = 30, .short_codes = short_.of_rows(kRows)};
+  std::vector<GraphResult> results(100);
+  graph_search_batch(*data_.graph, data_.rows.view(), data_.codes_view(), data_.quantizer,
+                     queries_.data(), 100, options, results.data());
+  for (std::size_t q = 0; q < 100; ++q) {
+    const auto one = data_.search(queries_.data() + q * kDim, options).rows;
+    EXPECT_TRUE(same(results[q].rows, one)) << q;
+  }
+}
+
+TEST_P(ShortWalk, LeavesThemAloneInAScan) {
+  ASSERT_TRUE(short_.made());
+  data_.search(queries_.data(),
+               {.k = 10, .ef = 30, .short_codes = short_.of_rows(kRows), .way = SearchWay::kScan});
+  EXPECT_EQ(short_.looks(), 0u);
+}
+
+// Bytes under l2 have exact codes, and no rows are read: scores come from keys of usual codes.
+TEST(ShortWalkOfBytes, ScoresAreThoseOfTheRows) {
+  const auto bytes = [](std::vector<float> values) {
+    for (float& x : values) x = std::clamp(std::round(8 * x + 128), 0.0F, 255.0F);
+    return values;
+  };
+  const TestGraph data(bytes(flat_rows(kRows, 1)), kDim, Metric::kL2, 2);
+  const Shortened shorter(data.rows, Metric::kL2);
+  ASSERT_TRUE(shorter.made());
+  const std::vector<float> errors(kRows, 0);
+  CodesView codes = data.codes_view();
+  codes.errors = errors.data();
+  const std::vector<float> queries = bytes(flat_rows(20, 2));
+  for (std::size_t q = 0; q < 20; ++q) {
+    const float* const query = queries.data() + q * kDim;
+    const auto found = graph_search(*data.graph, data.rows.view(), codes, data.quantizer, query,
+                                    {.k = 10, .ef = 30, .short_codes = shorter.of_rows(kRows)})
+                           .rows;
+    ASSERT_EQ(found.size(), 10u);
+    for (const ScoredRow& hit : found) {
+      double square = 0;
+      for (std::size_t d = 0; d < kDim; ++d) {
+        const double off = static_cast<double>(query[d] - data.rows.at(hit.row)[d]);
+        square += off * off;
+      }
+      EXPECT_EQ(hit.score, -square);
+    }
+    EXPECT_TRUE(std::is_sorted(found.begin(), found.end(), better));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Metrics, ShortWalk, ::testing::ValuesIn(kMetrics));
+
+}  // namespace
+}  // namespace srvdb::testing
