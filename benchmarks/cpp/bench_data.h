@@ -96,7 +96,7 @@ struct Coded {
 struct ShortCoded {
   ShortCoded(const Data& data, bool wanted) {
     std::vector<const float*> at;
-    const std::size_t step = std::max<std::size_t>(1, data.n / Reduction::kSample);
+    const std::size_t step = std::max<std::size_t>(1, data.n / Reduction::kSample + 1);
     for (std::size_t i = 0; i < data.n; i += step) at.push_back(data.base.data() + i * data.dim);
     const double start = seconds_of_this_thread();
     if (wanted) reduction = Reduction::train(at, data.dim, data.metric, nullptr);
@@ -104,9 +104,11 @@ struct ShortCoded {
     const double trained = seconds_of_this_thread();
     memory = SegmentMemory(data.n * reduction->stride());
     Reduction::Scratch scratch;
+    Reduction::Held held;
     auto* const codes = static_cast<std::uint8_t*>(memory.data());
     for (std::size_t i = 0; i < data.n; ++i) {
-      reduction->encode(data.base.data() + i * data.dim, scratch, codes + i * reduction->stride());
+      reduction->encode(data.base.data() + i * data.dim, scratch, codes + i * reduction->stride(),
+                        held);
     }
     rows = static_cast<Row>(data.n);
     std::printf("%s: %zu of %zu components hold %.3f; %.2f s of training, %.2f of coding\n",

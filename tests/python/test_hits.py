@@ -4,6 +4,7 @@ import copy
 import gc
 import pickle
 import sys
+import threading
 import weakref
 
 import numpy as np
@@ -203,3 +204,32 @@ def test_ids_of_any_script_come_back(db):
     ids = ["plain", "é", "日本", "😀", "a b\n"]
     db.add(ids, np.eye(5))
     assert set(db.search(np.ones(5)).ids) == set(ids)
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_hits_of_a_batch_are_the_same_however_many_threads_make_them(path, rng, busy):
+    rows = rng.random((6000, 16), dtype=np.float32)
+    with srvdb.open(path, mode="hnsw", background=False) as db:
+        db.add([f"r{i}" for i in range(len(rows))], rows)
+        db.optimize()
+        queries = rng.random((2000, 16), dtype=np.float32)
+        expected = [list(hits) for hits in db.search_batch(queries, 5, ef=20, threads=1)]
+        stop = threading.Event()
+
+        def keep_python():
+            while not stop.is_set():
+                sum(range(1000))
+
+        other = threading.Thread(target=keep_python)
+        if busy:
+            other.start()
+        try:
+            for threads in (2, 3, 0):
+                found = db.search_batch(queries, 5, ef=20, threads=threads)
+                assert [list(hits) for hits in found] == expected
+                assert found[1999][0].embedding.shape == (16,)
+        finally:
+            stop.set()
+            if busy:
+                other.join()
+        assert gc.isenabled()

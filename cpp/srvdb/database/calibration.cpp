@@ -8,7 +8,7 @@
 namespace srvdb {
 namespace {
 
-constexpr std::uint8_t kVersion = 1;
+constexpr std::uint8_t kVersion = 2;
 constexpr std::uint8_t kOfRows = 1;
 constexpr std::uint8_t kOfSearches = 2;
 constexpr double kMaxWidth = 10'000;  // a wider walk costs more than a scan, or nearly so
@@ -84,6 +84,7 @@ std::string encode_calibration(const Calibration& calibration) {
   put<std::uint64_t>(out, calibration.generation);
   put<std::uint32_t>(out, calibration.rows);
   put<std::uint32_t>(out, calibration.hidden);
+  put<std::uint32_t>(out, calibration.code_bytes);
   put<std::int64_t>(out, calibration.time_us);
   put<std::uint64_t>(out, calibration.cost_us);
   put(out, calibration.hardness);
@@ -112,6 +113,7 @@ std::optional<Calibration> decode_calibration(ByteSpan bytes) {
   out.generation = reader.get<std::uint64_t>();
   out.rows = reader.get<std::uint32_t>();
   out.hidden = reader.get<std::uint32_t>();
+  out.code_bytes = reader.get<std::uint32_t>();
   out.time_us = reader.get<std::int64_t>();
   out.cost_us = reader.get<std::uint64_t>();
   out.hardness = reader.get<float>();

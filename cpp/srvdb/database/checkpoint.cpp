@@ -201,7 +201,7 @@ void Core::optimize(std::size_t threads, const Progress& progress, Interrupt* in
       try {
         indexer->optimize(threads, progress, interrupt);
       } catch (const DerivedDamage& damage) {
-        indexer->drop_codes(damage.what());  // and once more, from the rows
+        indexer->drop_codes(damage);  // and once more, from the rows
         indexer->optimize(threads, progress, interrupt);
       }
       indexer->save(true);

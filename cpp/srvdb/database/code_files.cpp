@@ -44,7 +44,7 @@ void CodePart::check(Row row) const {
     try {
       codes_.throw_damaged(row);
     } catch (const Error& error) {
-      throw DerivedDamage(error.what());
+      throw DerivedDamage(kind_, error.what());
     }
   }
   notes_->checked[row / 64].fetch_or(std::uint64_t{1} << (row % 64), std::memory_order_relaxed);
@@ -79,13 +79,19 @@ CodeFiles::CodeFiles(const CodeKind& kind, std::unique_ptr<StridedFile> file, Ro
 
 std::unique_ptr<CodeFiles> CodeFiles::create(FileSystem& files, const std::string& directory,
                                              const CodeKind& kind, const StridedHeader& header) {
-  for (const char* name : {kind.name, kind.fix_name}) {
-    // Searches may still read the old file: it is unlinked, never cut.
-    const std::string path = directory + "/" + name;
-    if (files.exists(path)) files.remove(path);
+  const std::string path = directory + "/" + kind.name;
+  const std::string fix_path = directory + "/" + kind.fix_name;
+  const std::string temporary = path + ".tmp";
+  // Searches may still read the old files: they are unlinked, never cut. Each step is durable
+  // before the next, so that after a crash there are old ones, none, or new ones with their header.
+  for (const std::string& old : {path, fix_path, temporary}) {
+    if (files.exists(old)) files.remove(old);
   }
-  auto file = StridedFile::create(files, directory + "/" + kind.name,
-                                  directory + "/" + kind.fix_name, header);
+  files.sync_dir(directory);
+  StridedFile::create(files, temporary, fix_path, header)->sync();
+  files.rename(temporary, path);
+  files.sync_dir(directory);
+  auto file = StridedFile::open(files, path, fix_path, StridedKind::kCodes, 0, false);
   return std::unique_ptr<CodeFiles>(new CodeFiles(kind, std::move(file), 0));
 }
 
@@ -140,7 +146,7 @@ LargeVector<RowFix> CodeFiles::append(const View& view, Row last, std::size_t th
 }
 
 std::shared_ptr<const CodePart> CodeFiles::part() {
-  return std::make_shared<const CodePart>(file_->view(rows_), notes_);
+  return std::make_shared<const CodePart>(kind_, file_->view(rows_), notes_);
 }
 
 ManifestDerived CodeFiles::save(Row published) {

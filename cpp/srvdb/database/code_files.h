@@ -24,10 +24,22 @@ namespace srvdb {
 
 inline constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
 
+// One of the two kinds of codes.
+struct CodeKind {
+  std::uint8_t derived;  // its number in the manifest
+  const char* name;      // of the file,
+  const char* fix_name;  //   and of the one with its checksums
+};
+inline constexpr CodeKind kUsualCodes{kDerivedCodes, "codes.i8", "codes.fix"};
+inline constexpr CodeKind kShortCodes{kDerivedShortCodes, "short.i8", "short.fix"};
+
 // Thrown by code verification: derived data are damaged, the rows are not.
 class DerivedDamage : public Error {
  public:
-  explicit DerivedDamage(const std::string& message) : Error(ErrorCode::kCorruption, message) {}
+  DerivedDamage(const CodeKind& kind, const std::string& message)
+      : Error(ErrorCode::kCorruption, message),
+        of_short_codes(kind.derived == kShortCodes.derived) {}
+  const bool of_short_codes;  // else of the usual ones
 };
 
 // What is remembered of codes while they are in use.
@@ -46,8 +58,8 @@ Row code_piece_end(Row first, Row rows, std::size_t stride) noexcept;
 // The codes as a search sees them. Immutable but for the notes: thread-safe.
 class CodePart final : public RowVerifier {
  public:
-  CodePart(StridedView codes, std::shared_ptr<CodeNotes> notes)
-      : codes_(std::move(codes)), notes_(std::move(notes)) {}
+  CodePart(const CodeKind& kind, StridedView codes, std::shared_ptr<CodeNotes> notes)
+      : kind_(kind), codes_(std::move(codes)), notes_(std::move(notes)) {}
   // Checks rows not checked before and remembers them. Throws DerivedDamage.
   void verify(Row first, Row last) const override;
   void verify_each(const Row* rows, std::size_t n) const override;
@@ -60,19 +72,10 @@ class CodePart final : public RowVerifier {
   }
   void check(Row row) const;
 
+  const CodeKind kind_;
   StridedView codes_;
   std::shared_ptr<CodeNotes> notes_;
 };
-
-// One of the two kinds of codes.
-struct CodeKind {
-  std::uint8_t derived;  // its number in the manifest
-  const char* name;      // of the file; the file of checksums ends in "fix"
-  const char* fix_name;
-};
-inline constexpr CodeKind kUsualCodes{1, "codes.i8", "codes.fix"};
-inline constexpr std::uint8_t kDerivedGraph = 2;  // the other derived file that the manifest names
-inline constexpr CodeKind kShortCodes{3, "short.i8", "short.fix"};
 
 // Both files while they are made. One thread at a time.
 class CodeFiles {

@@ -411,7 +411,7 @@ class Core final : public IndexHost {
   void check_query(const View& view, const float* queries, std::size_t n, std::size_t dim,
                    const SearchOptions& options) const;
   void drop_graph(const View& view);
-  void drop_codes(const View& view, const std::string& why);
+  void drop_codes(const View& view, const DerivedDamage& damage);
   Mode searching(const View& view, const SearchOptions& options, std::size_t queries) const;
   std::vector<ScoredRow> search_rows(const Scope& scope, const float* query,
                                      const SearchOptions& options, Interrupt* interrupt);
@@ -544,8 +544,14 @@ class Core final : public IndexHost {
   std::shared_ptr<const IndexView> brought_in_;
   std::atomic<Row> loaded_rows_{0};                    // rows there were when many had come
   std::chrono::steady_clock::time_point loaded_at_{};  // index_job_'s: and when that was
-  std::pair<Row, Row> locked_rows_{0, 0};  // index_job_'s: coded and linked ones when last locked
-  bool lock_told_ = false;                 // index_job_'s: that memory cannot be locked any more
+  struct LockedRows {
+    Row coded = 0;
+    Row linked = 0;
+    const void* short_codes = nullptr;
+    bool operator==(const LockedRows&) const = default;
+  };
+  LockedRows locked_rows_;  // index_job_'s: when last locked
+  bool lock_told_ = false;  // index_job_'s: that memory cannot be locked any more
   Interrupt tuning_stop_;
 };
 

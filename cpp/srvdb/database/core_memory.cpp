@@ -61,7 +61,7 @@ bool Core::background_prefault() {
 // Locks what is there now; `must`: else throws. Afterwards a failure is told once.
 void Core::lock_memory(bool must) {
   const std::shared_ptr<const IndexView> index = view()->index;
-  const std::pair rows(index->coded(), index->linked());
+  const LockedRows rows{index->coded(), index->linked(), index->shorter().codes.base};
   if (std::exchange(locked_rows_, rows) == rows) return;
   std::size_t bytes = 0;
   int error = 0;

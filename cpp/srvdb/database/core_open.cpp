@@ -427,7 +427,7 @@ bool Core::background_index() {
     const std::lock_guard lock(failure_mutex_);
     index_error_.clear();
   } catch (const DerivedDamage& damage) {
-    indexer->drop_codes(damage.what());
+    indexer->drop_codes(damage);
     return true;
   } catch (const std::exception& error) {
     const Error* const known = dynamic_cast<const Error*>(&error);

@@ -1,6 +1,7 @@
 // Core: searching a View.
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <map>
 #include <utility>
@@ -69,10 +70,10 @@ void Core::drop_graph(const View& view) {
   index_job_->wake();
 }
 
-void Core::drop_codes(const View& view, const std::string& why) {
+void Core::drop_codes(const View& view, const DerivedDamage& damage) {
   const std::shared_ptr<Indexer> indexer = this->indexer();
   if (!indexer || indexer->generation() != view.generation) return;
-  indexer->drop_codes(why);
+  indexer->drop_codes(damage);
   index_job_->wake();
 }
 
@@ -154,7 +155,7 @@ std::vector<ScoredRow> Core::search_rows(const Scope& scope, const float* query,
     return merge_best(std::move(found), flat_search(rows, metric_, query, with_codes(index, flat)),
                       options.k);
   } catch (const DerivedDamage& damage) {
-    drop_codes(view, damage.what());
+    drop_codes(view, damage);
     return flat_search(rows, metric_, query, flat_options(*scope.excluded, options, interrupt));
   }
 }
@@ -260,6 +261,7 @@ std::vector<SearchResult> Core::search_batch(const float* queries, std::size_t n
   const bool many = distinct.size() >= threads;
   SearchOptions one = options;
   one.threads = many ? 1 : threads;
+  one.ready = nullptr;  // results do not come in order
   const auto search_one = [&](std::size_t f, Interrupt* stop) {
     const std::vector<std::size_t>& list = items.at(distinct[f]);
     std::vector<float> some;
@@ -302,7 +304,7 @@ void Core::search_scope(const Scope& scope, std::span<const float> queries,
     try {
       rows = flat_search_batch(stored, metric_, queries.data(), n, with_codes(*view->index, flat));
     } catch (const DerivedDamage& damage) {
-      drop_codes(*view, damage.what());
+      drop_codes(*view, damage);
       rows = flat_search_batch(stored, metric_, queries.data(), n, flat);
     }
     for (std::size_t i = 0; i < n; ++i) out[i] = finish_search(view, rows[i]);
@@ -312,11 +314,20 @@ void Core::search_scope(const Scope& scope, std::span<const float> queries,
     // Pieces large enough for turns, and enough of them for every thread to be busy to the end.
     const std::size_t piece = std::clamp(n / (threads * 4), kSearchesAtOnce, 32 * kSearchesAtOnce);
     const std::size_t size = std::min(piece, (n + threads - 1) / threads);
-    parallel_for((n + size - 1) / size, 1, threads, interrupt, [&](std::size_t i, std::size_t) {
-      const std::size_t first = i * size;
-      const std::size_t count = std::min(size, n - first);
-      search_turns(scope, queries.subspan(first * dim, count * dim), one,
-                   out.subspan(first, count));
+    const std::size_t pieces = (n + size - 1) / size;
+    const auto of_piece = [&](std::size_t i) {
+      return out.subspan(i * size, std::min(size, n - i * size));
+    };
+    std::vector<std::atomic<bool>> done(pieces);
+    std::size_t told = 0;  // the calling thread's
+    parallel_for(pieces, 1, threads, interrupt, [&](std::size_t i, std::size_t worker) {
+      const std::span<SearchResult> piece_out = of_piece(i);
+      search_turns(scope, queries.subspan(i * size * dim, piece_out.size() * dim), one, piece_out);
+      done[i].store(true, std::memory_order_release);
+      if (worker != 0 || options.ready == nullptr) return;
+      for (; told < pieces && done[told].load(std::memory_order_acquire); ++told) {
+        (*options.ready)(told * size, of_piece(told));
+      }
     });
     return;
   }

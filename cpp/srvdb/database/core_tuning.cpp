@@ -46,8 +46,13 @@ SearchOptions Core::tuned(const View& view, SearchOptions options) {
   }
   // Codes alone promise nothing.
   const bool by_codes = mode_.load(std::memory_order_relaxed) == Mode::kSq8;
+  // Nor does a curve that was measured with other codes.
+  static const Calibration unmeasured;
+  const Calibration& measured = view.calibration->code_bytes == view.index->walk_code_bytes()
+                                    ? *view.calibration
+                                    : unmeasured;
   const std::optional<std::uint32_t> width =
-      recall >= 1 || by_codes ? std::nullopt : view.calibration->width_for(recall, options.k);
+      recall >= 1 || by_codes ? std::nullopt : measured.width_for(recall, options.k);
   if (width) {
     options.ef = *width;
   } else {
@@ -78,6 +83,7 @@ bool Core::calibration_due(const View& view) const {
   const Calibration& last = *view.calibration;
   if (!last.measured() || last.generation != view.generation) return true;
   if (static_cast<double>(linked) > kGrown * last.rows) return true;
+  if (last.code_bytes != view.index->walk_code_bytes()) return true;
   const auto hidden = static_cast<double>(view.hidden.count());
   if (std::abs(hidden - static_cast<double>(last.hidden)) > kHidden * linked) return true;
   const std::uint32_t wanted = wanted_hits_.load(std::memory_order_relaxed);
@@ -92,6 +98,7 @@ bool Core::calibration_is_fresh(const View& view) const {
   const Calibration& last = *view.calibration;
   const Row linked = std::min(view.index->linked(), view.file_rows());
   if (!last.measured() || last.generation != view.generation || last.rows != linked ||
+      last.code_bytes != view.index->walk_code_bytes() ||
       last.hidden != view.hidden.count(0, linked)) {
     return false;
   }
@@ -185,7 +192,8 @@ bool Core::background_calibrate() {
   } catch (const std::exception& error) {
     calibrator_ = nullptr;
     calibrating_ = false;
-    if (dynamic_cast<const DerivedDamage*>(&error) != nullptr) drop_codes(*view, error.what());
+    const auto* const damage = dynamic_cast<const DerivedDamage*>(&error);
+    if (damage != nullptr) drop_codes(*view, *damage);
     const Error* const known = dynamic_cast<const Error*>(&error);
     if (known != nullptr && known->code() == ErrorCode::kInterrupted) return false;
     const std::lock_guard failures(failure_mutex_);
@@ -224,7 +232,7 @@ void Core::calibrate(std::size_t threads, Interrupt* interrupt) {
   } catch (const DerivedDamage& damage) {
     calibrator_ = nullptr;
     calibrating_ = false;
-    drop_codes(*view, damage.what());
+    drop_codes(*view, damage);
   } catch (...) {
     calibrator_ = nullptr;
     calibrating_ = false;

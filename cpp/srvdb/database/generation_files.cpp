@@ -30,7 +30,7 @@ class Taker {
     taken_.lengths.push_back({name, bytes});
   }
   // Codes and graph may be made anew meanwhile.
-  void take_codes(const ManifestDerived& entry, const CodeKind& kind);
+  bool take_codes(const ManifestDerived& entry, const CodeKind& kind);
   void take_short_codes(const ManifestDerived& entry);
   void take_graph(const ManifestDerived& entry);
   TakenFiles result() { return std::move(taken_); }
@@ -71,7 +71,7 @@ class Taker {
 
 // When codes are made anew their file is the first to go: while it is still the one that the
 // manifest names, neither of those taken is another's.
-void Taker::take_codes(const ManifestDerived& entry, const CodeKind& kind) {
+bool Taker::take_codes(const ManifestDerived& entry, const CodeKind& kind) {
   const Row covers = std::min(entry.covers_rows, what_.state.published_rows);
   const std::string from = what_.from + "/" + kind.name;
   try {
@@ -80,12 +80,13 @@ void Taker::take_codes(const ManifestDerived& entry, const CodeKind& kind) {
     take(kind.fix_name, std::uint64_t{covers} * sizeof(RowFix));
     if (header.lineage == entry.lineage && header_of(from).lineage == entry.lineage) {
       taken_.derived.push_back({entry.kind, entry.file, covers, entry.lineage});
-      return;
+      return true;
     }
   } catch (const Error& error) {
     if (error.code() != ErrorCode::kCorruption && error.os_error() != ENOENT) throw;
   }
   forget({kind.name, kind.fix_name});
+  return false;
 }
 
 void Taker::take_short_codes(const ManifestDerived& entry) {
@@ -95,13 +96,14 @@ void Taker::take_short_codes(const ManifestDerived& entry) {
   }
   const auto info = files_.info(what_.from + "/" + kReductionName);
   if (!info) return;
+  bool taken = false;
   try {
-    take(kReductionName, info->size);  // one that is another's is not used
+    take(kReductionName, info->size);
+    taken = take_codes(entry, kShortCodes);
   } catch (const Error& error) {
     if (error.code() != ErrorCode::kCorruption && error.os_error() != ENOENT) throw;
-    return forget({kReductionName});
   }
-  take_codes(entry, kShortCodes);
+  if (!taken) forget({kReductionName});
 }
 
 void Taker::take_graph(const ManifestDerived& entry) {

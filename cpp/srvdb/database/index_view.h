@@ -19,14 +19,27 @@ struct IndexView {
   std::shared_ptr<const Graph> graph;                // null: no graph yet
   std::shared_ptr<const CodePart> short_codes;       // null: there are none
   std::shared_ptr<const Reduction> reduction;        // set whenever short_codes is
+  // The rows there were when it was decided that there are to be short codes or none; 0: it was
+  // not.
+  Row short_decided = 0;
 
   Row coded() const noexcept { return codes ? codes->view().rows : 0; }
   // Rows that a walk can reach: linked, and coded.
   Row linked() const noexcept { return graph && codes ? std::min(graph->linked(), coded()) : 0; }
+  // Bytes of the codes that a walk over all linked rows goes by; 0: no codes.
+  std::uint32_t walk_code_bytes() const noexcept {
+    if (!codes) return 0;
+    const CodesView by =
+        short_codes && short_codes->view().rows >= linked() ? short_codes->view() : codes->view();
+    return static_cast<std::uint32_t>(by.stride);
+  }
   // What a walk goes by where it covers the rows that the walk is to reach.
   ShortCodes shorter() const noexcept {
     if (!short_codes) return {};
-    return {.codes = short_codes->view(), .reduction = reduction.get()};
+    ShortCodes out{.codes = short_codes->view(), .reduction = reduction.get()};
+    out.codes.errors = nullptr;  // they prove nothing
+    out.codes.blocks = nullptr;
+    return out;
   }
 };
 

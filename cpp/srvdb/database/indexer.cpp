@@ -50,19 +50,23 @@ bool Indexer::wants_graph(const View& view) const noexcept {
 bool Indexer::has_work() {
   const std::lock_guard lock(mutex_);
   if (read_only_ || stopping_.stopped()) return false;
-  if (graph_damaged_ || codes_damaged_) return true;
+  if (graph_damaged_ || codes_damaged_ || short_codes_damaged_) return true;
   const std::shared_ptr<const View> view = host_.view();
   if (!wants_codes(*view) || view->generation != config_.generation) return false;
   if (!codes_) return view->file_rows() >= kTrainRows;
   return coded() < view->file_rows() ||
-         (wants_graph(*view) && (worth_bulk(coded()) || next_batch_end(linked()) <= coded() ||
-                                 short_codes_due(coded(), false) || short_codes_.lags(coded())));
+         (wants_graph(*view) &&
+          (worth_bulk(coded()) || next_batch_end(linked()) <= coded() ||
+           short_codes_.due(coded(), false, scratch_bytes()) || short_codes_.lags(coded())));
 }
 
-bool Indexer::short_codes_due(Row rows, bool asked) const noexcept {
-  const std::size_t scratch =
-      config_.memory ? config_.memory->scratch_bytes() : static_cast<std::size_t>(-1);
-  return short_codes_.due(rows, asked, scratch);
+bool Indexer::short_codes_wanted(bool asked) const noexcept {
+  return short_codes_.lags(coded()) || short_codes_.due(coded(), asked, scratch_bytes());
+}
+
+// Bytes that building may take.
+std::size_t Indexer::scratch_bytes() const noexcept {
+  return config_.memory ? config_.memory->scratch_bytes() : static_cast<std::size_t>(-1);
 }
 
 bool Indexer::step() {
@@ -87,7 +91,10 @@ bool Indexer::step() {
     // optimize() has more threads: what takes long gives way to it.
     Interrupt give_way([this] { return stopping_.stopped() || waiting_ != 0; });
     try {
-      shorten(*view, 1, false, &give_way);
+      if (short_codes_wanted(false)) {
+        shorten(*view, 1, false, &give_way);
+        return true;
+      }
       if (worth_bulk(coded())) build_graph(coded(), 1, &give_way);
     } catch (const Error& error) {
       if (error.code() != ErrorCode::kInterrupted) throw;
@@ -129,13 +136,13 @@ void Indexer::optimize(std::size_t threads,
   if (misfits_.retrain() && coded() >= 2 * trained_rows_) retrain(*view, interrupt);
   publish();
   if (!wants_graph(*view)) return;
-  shorten(*view, threads, true, interrupt);
+  Interrupt either([this, interrupt] {
+    return stopping_.stopped() || (interrupt != nullptr && interrupt->poll());
+  });
+  while (short_codes_wanted(true)) shorten(*view, threads, true, &either);
   if (linked() >= target) return;
   if (worth_bulk(target)) {
     if (progress) progress(linked(), target);
-    Interrupt either([this, interrupt] {
-      return stopping_.stopped() || (interrupt != nullptr && interrupt->poll());
-    });
     build_graph(target, threads, &either);
   }
   own_graph(interrupt);
@@ -196,14 +203,23 @@ void Indexer::encode(const View& view, Row last, std::size_t threads, Interrupt*
   for (const RowFix& fix : fixes) misfits_.add(quantizer_->misfit(fix.value));
 }
 
-// Short codes of all rows that have the usual ones, if any are to have them.
+// Decides about short codes when that is due, or makes a piece of those that lag. They are never
+// missed: whatever fails is told, and the rest goes on without them.
 void Indexer::shorten(const View& view, std::size_t threads, bool asked, Interrupt* interrupt) {
-  const bool due = short_codes_due(coded(), asked);
-  if (!due && !short_codes_.lags(coded())) return;
-  if (due) short_codes_.decide(view, coded(), threads, interrupt);
-  while (short_codes_.lags(coded())) {
-    short_codes_.follow(view, coded(), threads, interrupt);
-    check(interrupt);
+  try {
+    if (short_codes_.due(coded(), asked, scratch_bytes())) {
+      const std::shared_ptr<const CodePart> codes = codes_->part();
+      short_codes_.decide(view, codes->view(), *quantizer_, coded(), interrupt);
+    } else {
+      short_codes_.follow(view, coded(), threads, interrupt);
+    }
+  } catch (const DerivedDamage&) {
+    throw;  // of the usual codes
+  } catch (const std::exception& error) {
+    const Error* const known = dynamic_cast<const Error*>(&error);
+    if (known != nullptr && known->code() == ErrorCode::kInterrupted) throw;
+    short_codes_.give_up(coded());
+    post_event(Event::Level::kWarning, std::string("there are no short codes: ") + error.what());
   }
   publish();
 }
@@ -239,9 +255,7 @@ void Indexer::own_graph(Interrupt* interrupt) {
 // A graph over the first rows from nothing, in place of the one there is.
 // Whether to build the graph anew in bulk: it saves time, and there may be memory for it.
 bool Indexer::worth_bulk(Row rows) const noexcept {
-  const std::size_t scratch =
-      config_.memory ? config_.memory->scratch_bytes() : static_cast<std::size_t>(-1);
-  return rows <= scratch / kBulkBytesPerRow &&
+  return rows <= scratch_bytes() / kBulkBytesPerRow &&
          bulk_pays(config_.graph, quantizer_->stride(), linked(), rows);
 }
 
@@ -281,10 +295,19 @@ void Indexer::drop_graph(const std::string& why) {
   host_.publish_index(config_.generation, std::move(index));
 }
 
-void Indexer::drop_codes(const std::string& why) {
-  if (codes_damaged_.exchange(true)) return;
-  post_event(Event::Level::kWarning, "codes are damaged and are being made again: " + why);
-  host_.publish_index(config_.generation, std::make_shared<const IndexView>());
+void Indexer::drop_codes(const DerivedDamage& damage) {
+  std::atomic<bool>& flag = damage.of_short_codes ? short_codes_damaged_ : codes_damaged_;
+  if (flag.exchange(true)) return;
+  post_event(Event::Level::kWarning, std::string(damage.of_short_codes ? "short codes" : "codes") +
+                                         " are damaged and are being made again: " + damage.what());
+  auto index = std::make_shared<IndexView>();
+  if (damage.of_short_codes) {
+    *index = *host_.view()->index;
+    index->short_codes = nullptr;
+    index->reduction = nullptr;
+    index->short_decided = 0;
+  }
+  host_.publish_index(config_.generation, std::move(index));
 }
 
 // What drop_graph() and drop_codes() asked for, once no builder is at work.
@@ -296,6 +319,10 @@ void Indexer::forget_damaged() {
     }
     publish();
   }
+  if (short_codes_damaged_.exchange(false)) {
+    short_codes_.forget();
+    publish();
+  }
   if (codes_damaged_.exchange(false)) {
     codes_ = nullptr;
     quantizer_ = nullptr;
@@ -305,6 +332,7 @@ void Indexer::forget_damaged() {
 }
 
 bool Indexer::worth_saving() const {
+  if (short_codes_.unsaved()) return true;
   const std::shared_ptr<const IndexView> index = host_.view()->index;
   if (!index->graph || index->graph->mapped()) return false;
   const Row linked = index->linked();

@@ -86,13 +86,13 @@ class Indexer {
   // in it, and tells the manifest. Ends with a checkpoint in any case.
   void save(bool force);
 
-  // True when so much is linked and not saved that it is worth a file in between.
+  // True when so much is not saved that it is worth doing in between.
   bool worth_saving() const;
 
-  // A search met damage: from now on no View shows the graph (the codes); they are made again in
-  // the background. Never waits for a builder.
+  // A search met damage: from now on no View shows the graph (the codes that are damaged); they are
+  // made again in the background. Never waits for a builder.
   void drop_graph(const std::string& why);
-  void drop_codes(const std::string& why);
+  void drop_codes(const DerivedDamage& damage);
 
   std::uint64_t generation() const noexcept { return config_.generation; }
   // For compaction: writes into `directory`, of that next generation, the codes and the graph of
@@ -119,7 +119,8 @@ class Indexer {
   void own_graph(Interrupt* interrupt);
   bool worth_bulk(Row rows) const noexcept;
   void build_graph(Row rows, std::size_t threads, Interrupt* interrupt);
-  bool short_codes_due(Row rows, bool asked) const noexcept;
+  std::size_t scratch_bytes() const noexcept;
+  bool short_codes_wanted(bool asked) const noexcept;
   Row coded() const noexcept { return codes_ ? codes_->rows() : 0; }
   Row linked() const noexcept { return graph_ ? graph_->linked() : 0; }
   void forget_damaged();
@@ -142,6 +143,7 @@ class Indexer {
   std::atomic<int> waiting_{0};  // calls of optimize() that wait for mutex_
   std::atomic<bool> graph_damaged_{false};
   std::atomic<bool> codes_damaged_{false};
+  std::atomic<bool> short_codes_damaged_{false};
 
   std::mutex mutex_;  // guards what follows
   std::unique_ptr<CodeFiles> codes_;

@@ -156,8 +156,12 @@ std::vector<ManifestDerived> Indexer::write_compacted(const std::string& directo
     out.push_back(CodeFiles::copy(files_, directory, kUsualCodes,
                                   codes_header(*index.quantizer, generation), *index.codes, mapping,
                                   options.interrupt));
-    auto entry = short_codes_.copy(index, directory, generation, mapping, options.interrupt);
-    if (entry) out.push_back(std::move(*entry));
+    try {
+      auto entry = short_codes_.copy(index, directory, generation, mapping, options.interrupt);
+      if (entry) out.push_back(std::move(*entry));
+    } catch (const DerivedDamage& damage) {
+      drop_codes(damage);
+    }
     if (index.linked() == 0) return out;
     const std::unique_ptr<Graph> graph =
         compact_graph(*index.graph, index.codes->view(), *index.quantizer, mapping, options);
@@ -165,7 +169,7 @@ std::vector<ManifestDerived> Indexer::write_compacted(const std::string& directo
     write_graph(*graph, lineage, directory, options.interrupt);
     out.push_back({kDerivedGraph, kGraphName, graph->linked(), lineage});
   } catch (const DerivedDamage& damage) {
-    drop_codes(damage.what());
+    drop_codes(damage);
     out.clear();  // the new generation makes its own; what was written of them is nobody's
   } catch (const Error& error) {
     if (error.code() != ErrorCode::kCorruption) throw;

@@ -5,13 +5,19 @@
 
 #include "srvdb/base/bytes.h"
 #include "srvdb/base/error.h"
+#include "srvdb/index/short_code_trial.h"
 
 namespace srvdb {
 namespace {
 
 constexpr const char* kTemporaryName = "reduction.bin.tmp";
-constexpr std::size_t kRepeat = 4;       // times the rows: decided anew
-constexpr std::size_t kRepeatAsked = 2;  // likewise in optimize()
+constexpr std::size_t kRepeat = 4;        // times the rows: decided anew
+constexpr std::size_t kRepeatAsked = 2;   // likewise in optimize()
+constexpr Row kDriftPart = 4;             // or when so large a part, 1 / 4, came since,
+constexpr double kDrift = 0.05;           //   of which components hold so much less
+constexpr double kLeastAgreement = 0.95;  // of try_short_codes()
+
+std::atomic<Row> g_least_rows{ShortCodeMaker::kLeastRows};
 
 // In the header of short.i8: what they were made by, and when.
 struct Origin {
@@ -60,6 +66,10 @@ Reduction read_reduction(FileSystem& files, const std::string& directory,
   return out;
 }
 
+void set_least_short_coded_rows_for_tests(Row rows) {
+  g_least_rows = rows;
+}
+
 ShortCodeMaker::ShortCodeMaker(FileSystem& files, Config config)
     : files_(files), config_(std::move(config)) {}
 
@@ -83,71 +93,99 @@ void ShortCodeMaker::load(const ManifestDerived& entry, Row rows) {
 
 void ShortCodeMaker::forget() {
   decided_rows_ = 0;
+  given_up_ = false;
+  unsaved_ = false;
   reduction_ = nullptr;
   made_ = nullptr;
+  held_ = {};
+  held_rows_ = 0;
+}
+
+void ShortCodeMaker::give_up(Row rows) {
+  forget();
+  decided_rows_ = rows;
+  given_up_ = true;
 }
 
 bool ShortCodeMaker::due(Row rows, bool asked, std::size_t scratch) const noexcept {
-  if (rows < kLeastRows || !Reduction::possible(config_.dim) ||
+  if (rows < g_least_rows.load(std::memory_order_relaxed) || !Reduction::possible(config_.dim) ||
       scratch < Reduction::training_bytes(config_.dim)) {
     return false;
   }
-  return rows / (asked ? kRepeatAsked : kRepeat) >= std::max<Row>(decided_rows_, 1);
+  const bool drifted =
+      made_ && held_rows_ >= rows / kDriftPart && held_.share() < Reduction::kLeastShare - kDrift;
+  return drifted || rows / (asked ? kRepeatAsked : kRepeat) >= std::max<Row>(decided_rows_, 1);
 }
 
-void ShortCodeMaker::decide(const View& view, Row rows, std::size_t threads, Interrupt* interrupt) {
+void ShortCodeMaker::decide(const View& view, const CodesView& codes,
+                            const ScalarQuantizer& quantizer, Row rows, Interrupt* interrupt) {
   const RowsView stored = view.rows_view();
   std::vector<const float*> sample;
-  const Row step = std::max<Row>(1, rows / static_cast<Row>(Reduction::kSample));
-  for (Row r = 0; r < rows; r += step) {
-    stored.verify(r);
-    sample.push_back(stored.row(r));
+  const auto stride = static_cast<Row>((rows + Reduction::kSample - 1) / Reduction::kSample);
+  for (Row first = 0; first < rows; first += stride) {
+    // Anywhere within its stride: rows may alternate.
+    const Row row = std::min(rows - 1, first + (first * 2654435761U >> 8) % stride);
+    stored.verify(row);
+    sample.push_back(stored.row(row));
   }
   auto reduction = Reduction::train(sample, config_.dim, config_.metric, interrupt);
+  if (reduction &&
+      try_short_codes(*reduction, stored, codes, quantizer, rows, interrupt) < kLeastAgreement) {
+    reduction.reset();
+  }
+  forget();
   if (!reduction) {
-    forget();
     for (const char* name : {kShortCodes.name, kShortCodes.fix_name, kReductionName}) {
       if (files_.exists(path(name))) files_.remove(path(name));
     }
-    decided_rows_ = rows;
-    return;
-  }
-  forget();
-  const std::string bytes = reduction->to_bytes();
-  write_reduction(config_.directory, bytes);
-  reduction_ = std::make_shared<const Reduction>(std::move(*reduction));
-  made_ = CodeFiles::create(files_, config_.directory, kShortCodes,
-                            header(*reduction_, config_.generation, bytes, rows));
-  try {
-    while (made_->rows() < rows) {
-      check(interrupt);
-      follow(view, rows, threads, interrupt);
-    }
-  } catch (...) {
-    forget();
-    throw;
+    unsaved_ = true;
+  } else {
+    // First of all the codes of another reduction go.
+    const std::string bytes = reduction->to_bytes();
+    auto made = CodeFiles::create(files_, config_.directory, kShortCodes,
+                                  header(*reduction, config_.generation, bytes, rows));
+    write_reduction(config_.directory, bytes);
+    reduction_ = std::make_shared<const Reduction>(std::move(*reduction));
+    made_ = std::move(made);
   }
   decided_rows_ = rows;
 }
 
 void ShortCodeMaker::follow(const View& view, Row last, std::size_t threads, Interrupt* interrupt) {
-  std::vector<Reduction::Scratch> scratch(std::max<std::size_t>(threads, 1));
+  struct Worker {
+    Reduction::Scratch scratch;
+    Reduction::Held held;
+  };
+  std::vector<Worker> workers(std::max<std::size_t>(threads, 1));
+  const Row before = made_->rows();
   made_->append(view, made_->piece_end(last), threads, interrupt,
                 [&](const float* row, std::uint8_t* code, std::size_t thread) {
-                  reduction_->encode(row, scratch[thread], code);
+                  Worker& worker = workers[thread];
+                  reduction_->encode(row, worker.scratch, code, worker.held);
                   return 0.0F;
                 });
+  if (before < decided_rows_) {  // the first time
+    if (made_->rows() >= last) unsaved_ = true;
+    return;
+  }
+  for (const Worker& worker : workers) {
+    held_.all += worker.held.all;
+    held_.components += worker.held.components;
+  }
+  held_rows_ += made_->rows() - before;
 }
 
 void ShortCodeMaker::show(IndexView& out) {
+  out.short_decided = given_up_ ? 0 : decided_rows_;
   if (!made_) return;
   out.short_codes = made_->part();
   out.reduction = reduction_;
 }
 
 std::optional<ManifestDerived> ShortCodeMaker::save(Row published) {
+  unsaved_ = false;
   if (made_) return made_->save(published);
-  if (decided_rows_ == 0) return std::nullopt;
+  if (decided_rows_ == 0 || given_up_) return std::nullopt;
   return ManifestDerived{kShortCodes.derived, "", decided_rows_, 0};
 }
 
@@ -156,14 +194,15 @@ std::optional<ManifestDerived> ShortCodeMaker::copy(const IndexView& index,
                                                     std::uint64_t generation,
                                                     const RowMapping& mapping,
                                                     Interrupt* interrupt) const {
-  const Row decided = std::min<Row>(decided_rows_, mapping.kept_below(mapping.old_rows()));
+  const Row decided = std::min<Row>(index.short_decided, mapping.kept_below(mapping.old_rows()));
   if (decided == 0) return std::nullopt;
   if (!index.short_codes) return ManifestDerived{kShortCodes.derived, "", decided, 0};
   const std::string bytes = index.reduction->to_bytes();
+  const ManifestDerived out = CodeFiles::copy(files_, directory, kShortCodes,
+                                              header(*index.reduction, generation, bytes, decided),
+                                              *index.short_codes, mapping, interrupt);
   write_reduction(directory, bytes);
-  return CodeFiles::copy(files_, directory, kShortCodes,
-                         header(*index.reduction, generation, bytes, decided), *index.short_codes,
-                         mapping, interrupt);
+  return out;
 }
 
 void ShortCodeMaker::write_reduction(const std::string& directory, const std::string& bytes) const {

@@ -2,9 +2,11 @@
 // Internal to Indexer, whose mutex guards it.
 //
 // reduction.bin says how they are made, short.i8 has them. Whether short codes pay depends on the
-// rows (quant/reduction.h), so it is decided by a sample of those there are, and again when they
-// have become four times as many. What was decided outlasts the process: the manifest's entry
-// names no file where there are none.
+// rows, so it is decided by a sample of those there are: by how much few directions hold
+// (quant/reduction.h), and by trying them (short_code_trial.h). It is decided again when rows have
+// become four times as many, or a quarter of them came since and the components hold less of
+// these. What was decided outlasts the process: the manifest's entry names no file where there are
+// to be none. Which rows there are at that moment depends on timing, and so do short codes.
 #pragma once
 
 #include <atomic>
@@ -31,6 +33,9 @@ inline constexpr const char* kReductionName = "reduction.bin";
 Reduction read_reduction(FileSystem& files, const std::string& directory,
                          const StridedHeader& codes, std::size_t dim, Metric metric);
 
+// For tests: as if ShortCodeMaker::kLeastRows were that many from now on.
+void set_least_short_coded_rows_for_tests(Row rows);
+
 class ShortCodeMaker {
  public:
   // Rows from which there may be any: the usual codes of fewer lie in the processor's caches.
@@ -54,20 +59,26 @@ class ShortCodeMaker {
   // Whether it is worth deciding anew with so many rows; sooner when the caller was asked to do
   // all that helps. `scratch` is what memory that may take, in bytes.
   bool due(Row rows, bool asked, std::size_t scratch) const noexcept;
-  // Decides by a sample of rows [0, rows) of the view, and codes these where short codes pay.
-  // Throws Error(kInterrupted); then it is as if nothing had been decided.
-  void decide(const View& view, Row rows, std::size_t threads, Interrupt* interrupt);
-  // Codes a piece of the rows below `last`, of which some have to lag.
-  void follow(const View& view, Row last, std::size_t threads, Interrupt* interrupt);
+  // Decides by rows [0, rows) of the view, which have these usual codes. Where there are to be
+  // short codes they all lag then. Error(kInterrupted): nothing has changed.
+  void decide(const View& view, const CodesView& codes, const ScalarQuantizer& quantizer, Row rows,
+              Interrupt* interrupt);
+  // No short codes until there are many more rows, as far as this process goes: making them fails.
+  void give_up(Row rows);
   // Whether rows below `last` are to have short codes and have none yet.
   bool lags(Row last) const noexcept { return made_ && made_->rows() < last; }
+  // Codes a piece of the rows below `last`, of which some have to lag.
+  void follow(const View& view, Row last, std::size_t threads, Interrupt* interrupt);
 
+  // What was decided, and carried out, is not in the manifest. From any thread.
+  bool unsaved() const noexcept { return unsaved_.load(std::memory_order_relaxed); }
   // What the next View is to show.
   void show(IndexView& out);
   // Makes what is there of `published` rows durable; what the manifest is to say.
   std::optional<ManifestDerived> save(Row published);
   // For compaction: writes those that a view shows of the rows that the mapping keeps into the
-  // directory of `generation`, synced; what its manifest is to say. From any thread.
+  // directory of `generation`, synced; what its manifest is to say. From any thread. Throws
+  // DerivedDamage.
   std::optional<ManifestDerived> copy(const IndexView& index, const std::string& directory,
                                       std::uint64_t generation, const RowMapping& mapping,
                                       Interrupt* interrupt) const;
@@ -80,9 +91,13 @@ class ShortCodeMaker {
 
   FileSystem& files_;
   const Config config_;
-  std::atomic<Row> decided_rows_{0};  // that there were when it was decided; 0: not decided
+  Row decided_rows_ = 0;  // that there were when it was decided; 0: not decided
+  bool given_up_ = false;
+  std::atomic<bool> unsaved_{false};
   std::shared_ptr<const Reduction> reduction_;
   std::unique_ptr<CodeFiles> made_;  // null where there are none
+  Reduction::Held held_;             // of rows that were coded since the decision, here,
+  Row held_rows_ = 0;                //   how many they are
 };
 
 }  // namespace srvdb

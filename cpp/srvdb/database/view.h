@@ -18,7 +18,7 @@
 
 namespace srvdb {
 
-struct IndexView;    // indexer.h
+struct IndexView;    // index_view.h
 struct Calibration;  // calibration.h
 
 // The mapped rows of a generation, checked on first touch.

@@ -10,7 +10,8 @@ namespace {
 
 using Matrix = Eigen::MatrixXf;
 
-constexpr std::size_t kBlockRows = 256;  // between looks at the interrupt
+constexpr std::size_t kBlockRows = 256;     // between looks at the interrupt,
+constexpr Eigen::Index kBlockColumns = 64;  // likewise
 constexpr Eigen::Index kOversampling = 16;
 constexpr int kIterations = 4;
 
@@ -55,12 +56,9 @@ PrincipalComponents principal_components(std::span<const float* const> rows, std
       use(columns(rows.subspan(first, std::min(kBlockRows, rows.size() - first)), dim, metric));
     }
   };
-  Eigen::VectorXf mean = Eigen::VectorXf::Zero(d);
-  if (metric != Metric::kIp) {
-    Eigen::VectorXd sum = Eigen::VectorXd::Zero(d);
-    blocks([&](const Matrix& x) { sum += x.cast<double>().rowwise().sum(); });
-    mean = (sum / static_cast<double>(rows.size())).cast<float>();
-  }
+  Eigen::VectorXd sum = Eigen::VectorXd::Zero(d);
+  blocks([&](const Matrix& x) { sum += x.cast<double>().rowwise().sum(); });
+  const Eigen::VectorXf mean = (sum / static_cast<double>(rows.size())).cast<float>();
   Matrix covariance = Matrix::Zero(d, d);  // the lower half, times the number of rows
   blocks([&](Matrix x) {
     x.colwise() -= mean;
@@ -77,13 +75,22 @@ PrincipalComponents principal_components(std::span<const float* const> rows, std
   }
   const Eigen::Index width = std::min(d, kept + kOversampling);
   Matrix basis = orthonormal(start(d, width));
-  for (int i = 0; i < kIterations; ++i) {
+  Matrix product(d, width);
+  const auto multiply = [&] {  // the covariance with the basis
+    for (Eigen::Index first = 0; first < width; first += kBlockColumns) {
+      check(interrupt);
+      const Eigen::Index n = std::min(kBlockColumns, width - first);
+      product.middleCols(first, n).noalias() =
+          covariance.selfadjointView<Eigen::Lower>() * basis.middleCols(first, n);
+    }
     check(interrupt);
-    basis = orthonormal(covariance.selfadjointView<Eigen::Lower>() * basis);
+  };
+  for (int i = 0; i < kIterations; ++i) {
+    multiply();
+    basis = orthonormal(product);
   }
-  check(interrupt);
-  const Matrix inner =
-      basis.transpose() * (covariance.selfadjointView<Eigen::Lower>() * basis).eval();
+  multiply();
+  const Matrix inner = basis.transpose() * product;
   const Eigen::SelfAdjointEigenSolver<Matrix> solved(inner);  // in rising order
   const Matrix directions = basis * solved.eigenvectors().rowwise().reverse();
   out.directions.assign(directions.data(), directions.data() + kept * d);

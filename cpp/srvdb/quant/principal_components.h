@@ -11,14 +11,14 @@
 namespace srvdb {
 
 struct PrincipalComponents {
-  std::vector<float> mean;        // of the rows, dim components; zeros under ip
+  std::vector<float> mean;        // of the rows, dim components
   std::vector<float> directions;  // count × dim, orthonormal, the one of most variance first
   std::vector<double> shares;  // of all variance, what the first 1, 2, … count directions hold;
                                // zeros where rows do not differ, or beyond what floats hold
 };
 
 // The first `count` (at most dim) of rows of `dim` components given by address (at least one;
-// finite), about their mean; under ip about zero; under cosine of the normalised rows. By subspace
+// finite), about their mean; under cosine of the normalised rows. By subspace
 // iteration on the covariance matrix, from a fixed start (Halko, Martinsson and Tropp, Finding
 // structure with randomness, 2011, algorithm 4.4): what the directions hold together is as good as
 // exact, single ones among near equals are not told apart. For a fixed sequence of rows the result

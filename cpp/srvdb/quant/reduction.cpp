@@ -1,6 +1,7 @@
 #include "srvdb/quant/reduction.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <utility>
 
@@ -14,7 +15,7 @@ namespace {
 constexpr std::uint32_t kMagic = 0x31525653;  // "SVR1"
 constexpr double kLargest = std::numeric_limits<float>::max();
 constexpr std::size_t kStep = 64;  // components come in so many: short codes are as long
-// magic, metric and padding, dimension, components, share, two quantisers
+// magic, metric, dimension, components, share, two quantisers
 constexpr std::size_t kHeaderBytes = 24 + 2 * ScalarQuantizer::kHeaderBytes;
 
 Metric short_metric(Metric metric) noexcept {
@@ -22,7 +23,8 @@ Metric short_metric(Metric metric) noexcept {
 }
 
 std::size_t most_components(std::size_t dim) noexcept {
-  return code_stride(dim) / Reduction::kShorter / kStep * kStep;
+  return std::min(code_stride(dim) / Reduction::kShorter / kStep * kStep,
+                  Reduction::kMostComponents);
 }
 
 std::vector<const float*> addresses(const std::vector<float>& rows, std::size_t dim) {
@@ -33,11 +35,8 @@ std::vector<const float*> addresses(const std::vector<float>& rows, std::size_t 
 
 }  // namespace
 
-Reduction::Reduction(ScalarQuantizer directions, ScalarQuantizer short_codes,
-                     std::size_t components)
-    : directions_(std::move(directions)),
-      short_codes_(std::move(short_codes)),
-      components_(components) {}
+Reduction::Reduction(Projection projection, ScalarQuantizer short_codes, double share)
+    : projection_(std::move(projection)), short_codes_(std::move(short_codes)), share_(share) {}
 
 bool Reduction::possible(std::size_t dim) noexcept {
   return dim <= kMostDimensions && most_components(dim) != 0;
@@ -61,59 +60,75 @@ std::optional<Reduction> Reduction::train(std::span<const float* const> rows, st
   if (!(share >= kLeastShare)) return std::nullopt;
   found.directions.resize(components * dim);
   const std::vector<const float*> directions = addresses(found.directions, dim);
-  Reduction out(ScalarQuantizer::train(directions, dim, Metric::kCosine),
-                ScalarQuantizer::train(directions, components, short_metric(metric)), components);
-  out.metric_ = metric;
-  out.share_ = share;
-  out.centre_.assign(components, 0);
-  const std::size_t stride = out.directions_.stride();
-  out.direction_codes_.resize(components * stride);
+  Projection projection{.metric = metric,
+                        .quantizer = ScalarQuantizer::train(directions, dim, Metric::kCosine),
+                        .codes = {},
+                        .mean = std::move(found.mean),
+                        .centre = std::vector<float>(components)};
+  const std::size_t stride = projection.quantizer.stride();
+  projection.codes.resize(components * stride);
   for (std::size_t i = 0; i < components; ++i) {
-    out.directions_.encode(directions[i], 1, out.direction_codes_.data() + i * stride);
+    projection.quantizer.encode(directions[i], 1, projection.codes.data() + i * stride);
+    double sum = 0;
+    for (std::size_t d = 0; d < dim; ++d) {
+      sum += static_cast<double>(directions[i][d]) * static_cast<double>(projection.mean[d]);
+    }
+    projection.centre[i] = static_cast<float>(std::clamp(sum, -kLargest, kLargest));
   }
   Scratch scratch;
-  if (metric != Metric::kIp) {
-    for (std::size_t i = 0; i < components; ++i) {
-      double sum = 0;
-      for (std::size_t d = 0; d < dim; ++d) {
-        sum += static_cast<double>(directions[i][d]) * static_cast<double>(found.mean[d]);
-      }
-      out.centre_[i] = static_cast<float>(std::clamp(sum, -kLargest, kLargest));
-    }
-  }
   std::vector<float> projected;
-  for (std::size_t i = 0; i < rows.size();
-       i += std::max<std::size_t>(1, rows.size() / kTrainRows)) {
+  const std::size_t step = (rows.size() + kTrainRows - 1) / kTrainRows;
+  for (std::size_t i = 0; i < rows.size(); i += step) {
     check(interrupt);
-    out.project(rows[i], scratch);
+    projection.project(rows[i], scratch);
     projected.insert(projected.end(), scratch.components.data(),
                      scratch.components.data() + components);
   }
-  out.short_codes_ =
+  ScalarQuantizer short_codes =
       ScalarQuantizer::train(addresses(projected, components), components, short_metric(metric));
-  return out;
+  return Reduction(std::move(projection), std::move(short_codes), share);
 }
 
-// The components of a vector, under cosine of its direction, to scratch.components.
-void Reduction::project(const float* vector, Scratch& scratch) const {
-  directions_.prepare(vector, scratch.vector);
-  if (scratch.keys.size() < components_) scratch.keys.resize(components_);
-  if (scratch.components.size() < components_) scratch.components.reset(components_);
-  CodeDistance(scratch.vector).keys_rows(direction_codes_.data(), components_, scratch.keys.data());
-  const double length = metric_ == Metric::kCosine ? 1 : scratch.vector.norm();
-  for (std::size_t i = 0; i < components_; ++i) {
-    const double along = scratch.vector.approx_score(scratch.keys[i]) * length - centre_[i];
-    scratch.components[i] = static_cast<float>(std::clamp(along, -kLargest, kLargest));
+void Reduction::Projection::project(const float* vector, Scratch& scratch) const {
+  const std::size_t n = components();
+  quantizer.prepare(vector, scratch.vector);
+  if (scratch.keys.size() < n) scratch.keys.resize(n);
+  if (scratch.components.size() < n) scratch.components.reset(n);
+  CodeDistance(scratch.vector).keys_rows(codes.data(), n, scratch.keys.data());
+  const double length = metric == Metric::kCosine ? 1 : scratch.vector.norm();
+  for (std::size_t i = 0; i < n; ++i) {
+    const double along = scratch.vector.approx_score(scratch.keys[i]) * length;
+    const double off = along - static_cast<double>(centre[i]);
+    scratch.components[i] = static_cast<float>(std::clamp(off, -kLargest, kLargest));
   }
 }
 
-void Reduction::encode(const float* row, Scratch& scratch, std::uint8_t* code) const {
-  project(row, scratch);
-  short_codes_.encode(scratch.components.data(), 0, code);
+void Reduction::encode(const float* row, Scratch& scratch, std::uint8_t* code, Held& held) const {
+  projection_.project(row, scratch);
+  const float* const components = scratch.components.data();
+  short_codes_.encode(components, 0, code);
+  const double norm = scratch.vector.norm();
+  const double unit = projection_.metric != Metric::kCosine ? 1 : norm > 0 ? 1 / norm : 0;
+  float all = 0;  // in float32: a measure, not a bound
+  for (std::size_t d = 0; d < dim(); ++d) {
+    const float off = row[d] * static_cast<float>(unit) - projection_.mean[d];
+    all += off * off;
+  }
+  float inside = 0;
+  for (std::size_t i = 0; i < projection_.components(); ++i)
+    inside += components[i] * components[i];
+  if (!std::isfinite(all)) return;
+  held.all += static_cast<double>(all);
+  held.components += static_cast<double>(std::min(inside, all));
 }
 
 void Reduction::prepare(const float* query, Scratch& scratch, CodeQuery& prepared) const {
-  project(query, scratch);
+  projection_.project(query, scratch);
+  if (projection_.metric == Metric::kIp) {  // of rows alone the mean is taken off
+    for (std::size_t i = 0; i < projection_.components(); ++i) {
+      scratch.components[i] += projection_.centre[i];
+    }
+  }
   short_codes_.prepare(scratch.components.data(), prepared);
 }
 
@@ -122,14 +137,15 @@ void Reduction::prepare(const float* query, Scratch& scratch, CodeQuery& prepare
 std::string Reduction::to_bytes() const {
   std::string out;
   put(out, kMagic);
-  put(out, static_cast<std::uint32_t>(metric_));
+  put(out, static_cast<std::uint32_t>(projection_.metric));
   put(out, static_cast<std::uint32_t>(dim()));
-  put(out, static_cast<std::uint32_t>(components_));
+  put(out, static_cast<std::uint32_t>(components()));
   put(out, share_);
-  out += directions_.to_bytes();
+  out += projection_.quantizer.to_bytes();
   out += short_codes_.to_bytes();
-  for (const float value : centre_) put(out, value);
-  out += as_text(direction_codes_);
+  for (const float value : projection_.mean) put(out, value);
+  for (const float value : projection_.centre) put(out, value);
+  out += as_text(projection_.codes);
   put(out, crc32c(out));
   return out;
 }
@@ -157,7 +173,8 @@ Reduction Reduction::from_bytes(ByteSpan bytes, std::size_t dim, Metric metric) 
     refuse("expected at most " + std::to_string(most_components(dim)) + " components, got " +
            std::to_string(components));
   }
-  const std::size_t covered = kHeaderBytes + components * (sizeof(float) + code_stride(dim));
+  const std::size_t covered =
+      kHeaderBytes + dim * sizeof(float) + components * (sizeof(float) + code_stride(dim));
   if (bytes.size() != covered + sizeof(std::uint32_t)) {
     refuse("expected " + std::to_string(covered + sizeof(std::uint32_t)) + " bytes, got " +
            std::to_string(bytes.size()));
@@ -165,15 +182,18 @@ Reduction Reduction::from_bytes(ByteSpan bytes, std::size_t dim, Metric metric) 
   if (load<std::uint32_t>(bytes.data() + covered) != crc32c(bytes.data(), covered)) {
     refuse("checksum does not match");
   }
-  Reduction out(ScalarQuantizer::from_bytes(directions, dim, Metric::kCosine),
-                ScalarQuantizer::from_bytes(short_codes, components, short_metric(metric)),
-                components);
-  out.metric_ = metric;
-  out.share_ = share;
-  for (std::size_t i = 0; i < components; ++i) out.centre_.push_back(reader.get<float>());
+  Projection projection{.metric = metric,
+                        .quantizer = ScalarQuantizer::from_bytes(directions, dim, Metric::kCosine),
+                        .codes = {},
+                        .mean = {},
+                        .centre = {}};
+  for (std::size_t d = 0; d < dim; ++d) projection.mean.push_back(reader.get<float>());
+  for (std::size_t i = 0; i < components; ++i) projection.centre.push_back(reader.get<float>());
   const ByteSpan codes = reader.bytes(components * code_stride(dim));
-  out.direction_codes_.assign(codes.begin(), codes.end());
-  return out;
+  projection.codes.assign(codes.begin(), codes.end());
+  return Reduction(std::move(projection),
+                   ScalarQuantizer::from_bytes(short_codes, components, short_metric(metric)),
+                   share);
 }
 
 }  // namespace srvdb

@@ -1,4 +1,4 @@
-// Chooses the range that 8-bit codes cover. Eigen has its home here. Thread-safe.
+// Chooses the range that 8-bit codes cover. Thread-safe.
 #pragma once
 
 #include <cstddef>

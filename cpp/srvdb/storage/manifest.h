@@ -41,8 +41,12 @@ struct ManifestFile {  // an immutable file: its length never changes
   bool operator==(const ManifestFile&) const = default;
 };
 
+inline constexpr std::uint8_t kDerivedCodes = 1;  // kinds of derived files
+inline constexpr std::uint8_t kDerivedGraph = 2;
+inline constexpr std::uint8_t kDerivedShortCodes = 3;
+
 struct ManifestDerived {
-  std::uint8_t kind = 0;  // 1 codes, 2 graph
+  std::uint8_t kind = 0;
   std::string file;
   std::uint32_t covers_rows = 0;
   std::uint64_t lineage = 0;

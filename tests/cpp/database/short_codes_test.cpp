@@ -8,7 +8,9 @@
 #include <thread>
 
 #include "damage.h"
+#include "fault_files.h"
 #include "fixture.h"
+#include "power_files.h"
 #include "srvdb/database/short_code_maker.h"
 #include "srvdb/database/verify.h"
 
@@ -65,6 +67,10 @@ class ShortCodesTest : public DatabaseTest {
   static void TearDownTestSuite() {
     fs::remove_all(*made_);
     delete made_;
+  }
+  void TearDown() override {
+    set_least_short_coded_rows_for_tests(ShortCodeMaker::kLeastRows);
+    DatabaseTest::TearDown();
   }
   void take_copy() { fs::copy(*made_ + "/db", path_, fs::copy_options::recursive); }
   std::string file(const std::string& name, int generation = 1) const {
@@ -150,8 +156,142 @@ TEST_F(ShortCodesTest, AreNotMadeWhereItTakesManyDirectionsAndThatIsRemembered) 
     return std::count(derived.begin(), derived.end(), decided);
   };
   EXPECT_EQ(remembered(), 1);
-  open(options())->create_snapshot("s");
+  const auto db = open(options());
+  db->create_snapshot("s");
+  db->compact(nullptr, nullptr);
   EXPECT_EQ(remembered(), 1);
+  db->restore_snapshot("s", false);
+  EXPECT_EQ(remembered(), 1);
+}
+
+// A few directions hold nearly all of the variance, but not what tells the rows of a cluster apart.
+TEST_F(ShortCodesTest, AreNotMadeOfClustersThatTheyCannotSeeInto) {
+  const std::vector<float> centres = flat_rows(50, 12, 1);
+  std::vector<float> rows = random_rows(kRows, kDim, 2);
+  for (std::size_t i = 0; i < kRows; ++i) {
+    for (std::size_t d = 0; d < kDim; ++d) {
+      rows[i * kDim + d] = 0.6F * rows[i * kDim + d] + centres[i % 50 * kDim + d];
+    }
+  }
+  std::vector<const float*> at;
+  for (std::size_t i = 0; i < kRows; i += 4) at.push_back(rows.data() + i * kDim);
+  ASSERT_TRUE(Reduction::train(at, kDim, Metric::kL2, nullptr));
+  const auto db = open(options());
+  add(*db, rows);
+  db->optimize(2, nullptr, nullptr);
+  EXPECT_EQ(db->stats().short_coded_rows, 0u);
+}
+
+TEST_F(ShortCodesTest, AreDecidedAnewWhenRowsOfAnotherKindHaveCome) {
+  take_copy();
+  const auto db = open(options());
+  std::vector<float> others = random_rows(kRows / 2, kDim, 3);
+  for (float& x : others) x *= 3;
+  add(*db, others, kRows);
+  db->optimize(1, nullptr, nullptr);
+  EXPECT_EQ(db->stats().linked_rows, kRows + kRows / 2);
+  EXPECT_EQ(db->stats().short_coded_rows, 0u);
+}
+
+TEST_F(ShortCodesTest, ForEveryMetric) {
+  set_least_short_coded_rows_for_tests(2000);
+  for (const Metric metric : {Metric::kCosine, Metric::kIp, Metric::kL2}) {
+    path_ = root_ + "/" + std::string(metric_name(metric));
+    OpenOptions how = options();
+    how.metric = metric;
+    const auto db = open(how);
+    add(*db, flat_rows(2000, 12, 1));
+    db->optimize(1, nullptr, nullptr);
+    EXPECT_EQ(db->stats().short_coded_rows, 2000u) << metric_name(metric);
+    EXPECT_GE(recall(*db), metric == Metric::kIp ? 0.93 : 0.98) << metric_name(metric);
+  }
+}
+
+// ---- failing files -----------------------------------------------------------------------------
+
+constexpr std::size_t kFew = 700;
+
+// Whatever fails while short codes are made, rows are linked and found, and later they are made.
+TEST_F(ShortCodesTest, WhateverFailsWhileTheyAreMadeTheRestGoesOn) {
+  set_least_short_coded_rows_for_tests(kFew);
+  const std::vector<float> rows = flat_rows(kFew, 12, 1);
+  bool failed = true;
+  std::size_t gave_up = 0;
+  for (std::uint64_t at = 0; failed; ++at) {
+    path_ = root_ + numbered("/db", at);
+    testing::FaultFiles files;
+    OpenOptions how = options();
+    how.files = &files;
+    auto db = open(how);
+    add(*db, rows);
+    db->persist();
+    files.fail({.at = at, .error = ENOSPC, .partial = at % 2 == 0, .syncs = false});
+    try {
+      db->optimize(1, nullptr, nullptr);
+      gave_up += db->stats().short_coded_rows == 0 ? 1u : 0u;
+      EXPECT_EQ(db->stats().linked_rows, kFew);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kStorage) << error.what();
+    }
+    failed = files.failures() > 0;
+    files.fail({});
+    EXPECT_GE(recall(*db), 0.98) << at;
+    db = nullptr;
+    db = open(options());
+    db->optimize(1, nullptr, nullptr);
+    EXPECT_EQ(db->stats().linked_rows, kFew) << at;
+    EXPECT_EQ(db->stats().short_coded_rows, kFew) << at;
+    EXPECT_GE(recall(*db), 0.98) << at;
+    db = nullptr;
+    EXPECT_TRUE(verify(path_, {.deep = true}).problems.empty()) << at;
+    fs::remove_all(path_);
+  }
+  EXPECT_GT(gave_up, 0u);
+}
+
+TEST_F(ShortCodesTest, LossOfPowerAtAnyOperationLeavesNoDamage) {
+  set_least_short_coded_rows_for_tests(kFew);
+  using Keep = testing::SimulatedFiles::Keep;
+  testing::SimulatedFiles origin;
+  OpenOptions how = options();
+  how.durability = Durability::kDisk;
+  how.files = &origin;
+  {
+    const auto db = open(how);
+    add(*db, flat_rows(kFew, 12, 1));
+    db->optimize(1, nullptr, nullptr);
+    // These are decided upon anew in every run.
+    add(*db, flat_rows(kFew, 12, 2), kFew);
+  }
+  bool failed = true;
+  for (std::uint64_t at = 0; failed; ++at) {
+    const auto files = origin.crash(Keep::kEverything);
+    how.files = files.get();
+    auto db = open(how);
+    files->set_fault({.at = files->operations() + at, .error = EIO, .forever = true});
+    failed = false;
+    try {
+      db->optimize(1, nullptr, nullptr);
+      failed = db->stats().short_coded_rows == 0;
+    } catch (const Error& error) {
+      ASSERT_EQ(error.code(), ErrorCode::kStorage) << error.what();
+      failed = true;
+    }
+    const Keep keep = at % 3 == 0 ? Keep::kNothing : Keep::kSome;
+    const auto image = files->crash(keep, static_cast<std::uint_fast32_t>(at));
+    files->set_fault({});
+    db->close();
+    db = nullptr;
+    how.files = image.get();
+    testing::warned();
+    db = open(how);
+    for (const Event& event : drain_events()) ADD_FAILURE() << at << ": " << event.message;
+    EXPECT_GE(recall(*db), 0.98) << at;
+    db->optimize(1, nullptr, nullptr);
+    EXPECT_EQ(db->stats().short_coded_rows, 2 * kFew) << at;
+    EXPECT_GE(recall(*db), 0.98) << at;
+    EXPECT_FALSE(testing::warned()) << at;
+  }
 }
 
 TEST_F(ShortCodesTest, ADatabaseFromBeforeGetsThemInTheBackground) {
@@ -176,10 +316,30 @@ TEST_F(ShortCodesTest, DamageIsMetOnTouchAndTheyAreMadeAgain) {
   const auto truth = ids_of(db->search(query.data(), kDim, {.k = 10, .exact = true}));
   EXPECT_EQ(ids_of(db->search(query.data(), kDim, {.k = 10, .ef = 60})), truth);
   EXPECT_TRUE(testing::warned());
+  EXPECT_EQ(db->stats().short_coded_rows, 0u);
+  EXPECT_EQ(db->stats().coded_rows, kRows);  // the rest stays as it was
+  EXPECT_EQ(db->stats().linked_rows, kRows);
+  EXPECT_GE(recall(*db), 0.98);
   db->optimize(1, nullptr, nullptr);
   EXPECT_EQ(db->stats().short_coded_rows, kRows);
   EXPECT_GE(recall(*db), 0.98);
   EXPECT_FALSE(testing::warned());
+}
+
+TEST_F(ShortCodesTest, DamageDoesNotKeepCompactionFromTakingTheRest) {
+  take_copy();
+  std::string bytes = bytes_of(file("short.i8"));
+  bytes[4096 + 70 * kStride] ^= 4;
+  put_bytes(file("short.i8"), bytes);
+  const auto db = open(options());
+  const std::vector<std::string_view> one = {"r5"};
+  db->remove(one);
+  db->compact(nullptr, nullptr);
+  EXPECT_EQ(db->stats().linked_rows, kRows - 1);
+  EXPECT_EQ(db->stats().short_coded_rows, 0u);
+  db->optimize(1, nullptr, nullptr);
+  EXPECT_EQ(db->stats().short_coded_rows, kRows - 1);
+  EXPECT_TRUE(verify(path_, {.deep = true}).problems.empty());
 }
 
 TEST_F(ShortCodesTest, FilesThatAreNotTheirsAreToldAndMadeAgain) {

@@ -45,8 +45,9 @@ class Shortened final : public RowVerifier {
     if (!reduction_) return;
     bytes_.reset(rows.size() * reduction_->stride());
     Reduction::Scratch scratch;
+    Reduction::Held held;
     for (Row r = 0; r < rows.size(); ++r) {
-      reduction_->encode(rows.at(r), scratch, bytes_.data() + r * reduction_->stride());
+      reduction_->encode(rows.at(r), scratch, bytes_.data() + r * reduction_->stride(), held);
     }
   }
   bool made() const { return reduction_.has_value(); }
