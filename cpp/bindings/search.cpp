@@ -1,8 +1,6 @@
 // Searching: ids and scores of all hits come out of the core in one call.
 #include <pybind11/stl.h>
 
-#include <chrono>
-#include <span>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -94,73 +92,34 @@ py::list search_groups(const Handle& self, const Matrix& queries, std::size_t k,
   return lists;
 }
 
-// The hits of a batch, made as its results come: by the thread that called, while others search.
-class BatchHits {
- public:
-  BatchHits(const Handle& self, Include include, std::size_t n)
-      : self_(self), include_(include), lists_(n) {}
-
-  // Without the GIL. Where other threads are slow to give it up, everything is left for finish().
-  void take(std::size_t first, std::span<const SearchResult> results) {
-    if (!early_) return;
-    const auto before = std::chrono::steady_clock::now();
-    const PyGILState_STATE state = PyGILState_Ensure();
-    early_ = std::chrono::steady_clock::now() - before < kSoon;
-    try {
-      HitMaker hits(self_.shared(), self_.metric(), include_);
-      for (const SearchResult& result : results) lists_[first++] = hits.make(result, {});
-    } catch (...) {
-      early_ = false;  // finish() will meet it again, where it can be thrown
-    }
-    PyGILState_Release(state);
-  }
-  // With the GIL: the lists of all queries.
-  py::list finish(const BatchAnswer& answer) {
-    py::list out(lists_.size());
-    HitMaker hits(self_.shared(), self_.metric(), include_);
-    for (std::size_t i = 0; i < lists_.size(); ++i) {
-      if (!lists_[i]) lists_[i] = hits.make(answer.results[i], answer.details[i]);
-      PyList_SET_ITEM(out.ptr(), static_cast<Py_ssize_t>(i), lists_[i].release().ptr());
-    }
-    return out;
-  }
-
- private:
-  static constexpr std::chrono::microseconds kSoon{100};
-
-  const Handle& self_;
-  const Include include_;
-  std::vector<py::object> lists_;  // null: not made yet
-  bool early_ = true;
-};
-
 py::list search_batch(const Handle& self, const Matrix& queries, std::size_t k, std::uint32_t ef,
                       bool exact, bool metadata, bool embedding, std::size_t threads,
                       StopFlag* stop, bool include_deleted, double recall, std::string_view where,
                       const std::vector<std::string_view>& wheres) {
-  SearchOptions options{.k = k,
-                        .ef = ef,
-                        .recall = recall,
-                        .exact = exact,
-                        .include_deleted = include_deleted,
-                        .threads = threads,
-                        .where = where};
+  const SearchOptions options{.k = k,
+                              .ef = ef,
+                              .recall = recall,
+                              .exact = exact,
+                              .include_deleted = include_deleted,
+                              .threads = threads,
+                              .where = where};
   const Include include{metadata, embedding};
   const float* data = queries.data();
   const auto n = static_cast<std::size_t>(queries.shape(0));
   const auto dim = static_cast<std::size_t>(queries.shape(1));
   CallInterrupt signals;
   Interrupt* interrupt = stop != nullptr ? &stop->interrupt : signals.get();
-  BatchHits hits(self, include, n);
-  const ResultsReady ready = [&](std::size_t first, std::span<const SearchResult> results) {
-    hits.take(first, results);
-  };
-  if (threads != 1 && !include.any()) options.ready = &ready;
   const BatchAnswer answer = signals.call([&] {
     return with_details(self, self.core().search_batch(data, n, dim, options, interrupt, wheres),
                         include, interrupt);
   });
-  return hits.finish(answer);
+  py::list lists(answer.results.size());
+  HitMaker hits(self.shared(), self.metric(), include);
+  for (std::size_t i = 0; i < answer.results.size(); ++i) {
+    PyList_SET_ITEM(lists.ptr(), static_cast<Py_ssize_t>(i),
+                    hits.make(answer.results[i], answer.details[i]).release().ptr());
+  }
+  return lists;
 }
 
 }  // namespace

@@ -1,7 +1,6 @@
 // Core: searching a View.
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <map>
 #include <utility>
@@ -261,7 +260,6 @@ std::vector<SearchResult> Core::search_batch(const float* queries, std::size_t n
   const bool many = distinct.size() >= threads;
   SearchOptions one = options;
   one.threads = many ? 1 : threads;
-  one.ready = nullptr;  // results do not come in order
   const auto search_one = [&](std::size_t f, Interrupt* stop) {
     const std::vector<std::size_t>& list = items.at(distinct[f]);
     std::vector<float> some;
@@ -314,20 +312,11 @@ void Core::search_scope(const Scope& scope, std::span<const float> queries,
     // Pieces large enough for turns, and enough of them for every thread to be busy to the end.
     const std::size_t piece = std::clamp(n / (threads * 4), kSearchesAtOnce, 32 * kSearchesAtOnce);
     const std::size_t size = std::min(piece, (n + threads - 1) / threads);
-    const std::size_t pieces = (n + size - 1) / size;
-    const auto of_piece = [&](std::size_t i) {
-      return out.subspan(i * size, std::min(size, n - i * size));
-    };
-    std::vector<std::atomic<bool>> done(pieces);
-    std::size_t told = 0;  // the calling thread's
-    parallel_for(pieces, 1, threads, interrupt, [&](std::size_t i, std::size_t worker) {
-      const std::span<SearchResult> piece_out = of_piece(i);
-      search_turns(scope, queries.subspan(i * size * dim, piece_out.size() * dim), one, piece_out);
-      done[i].store(true, std::memory_order_release);
-      if (worker != 0 || options.ready == nullptr) return;
-      for (; told < pieces && done[told].load(std::memory_order_acquire); ++told) {
-        (*options.ready)(told * size, of_piece(told));
-      }
+    parallel_for((n + size - 1) / size, 1, threads, interrupt, [&](std::size_t i, std::size_t) {
+      const std::size_t first = i * size;
+      const std::size_t count = std::min(size, n - first);
+      search_turns(scope, queries.subspan(first * dim, count * dim), one,
+                   out.subspan(first, count));
     });
     return;
   }

@@ -59,12 +59,6 @@ struct Update {
   std::optional<std::int64_t> expires_at = {};    // milliseconds since the epoch, 0: never
 };
 
-struct SearchResult;
-
-// Told of results of search_batch that are complete, from query `first` on, while others are still
-// searched for: in ascending order and by the calling thread, of all, of some or of none.
-using ResultsReady = std::function<void(std::size_t first, std::span<const SearchResult> results)>;
-
 struct SearchOptions {
   std::size_t k = 10;  // >= 1
   // More walks further and finds more. 0: the handle's, or k where that is more.
@@ -79,7 +73,6 @@ struct SearchOptions {
   std::string_view group_by = {};  // search_groups only: the path of a field
   std::size_t group_size = 1;      // search_groups only: hits of a group at most; >= 1
   std::span<const std::string> among = {};  // search_groups only: these groups alone; none: all
-  const ResultsReady* ready = nullptr;      // search_batch only
 };
 
 struct Hit {

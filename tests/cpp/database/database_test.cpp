@@ -175,35 +175,6 @@ TEST_F(DatabaseTest, OptimizeLinksEveryRowAndTheGraphIsThereAfterReopening) {
   EXPECT_GE(right, 970u);
 }
 
-TEST_F(DatabaseTest, ABatchTellsOfItsResultsInOrderAndInTheCallingThread) {
-  OpenOptions options;
-  options.mode = Mode::kHnsw;
-  const auto db = open(options);
-  const std::vector<float> rows = fill(*db, 6000, kDim);
-  db->optimize(2, nullptr, nullptr);
-  constexpr std::size_t kQueries = 5000;
-  const auto caller = std::this_thread::get_id();
-  std::vector<std::string> told;
-  const ResultsReady ready = [&](std::size_t first, std::span<const SearchResult> results) {
-    EXPECT_EQ(std::this_thread::get_id(), caller);
-    EXPECT_EQ(first, told.size());
-    for (const SearchResult& result : results) {
-      ASSERT_EQ(result.hits.size(), 1u);
-      told.emplace_back(result.hits[0].id);
-    }
-  };
-  const SearchOptions search{.k = 1, .ef = 50, .threads = 3, .ready = &ready};
-  const auto results = db->search_batch(rows.data(), kQueries, kDim, search);
-  ASSERT_EQ(results.size(), kQueries);
-  ASSERT_GT(told.size(), 0u);
-  for (std::size_t i = 0; i < told.size(); ++i) EXPECT_EQ(told[i], results[i].hits[0].id);
-  // With a filter for each query results do not come in order: nothing is told.
-  told.clear();
-  const std::vector<std::string_view> wheres(20);
-  db->search_batch(rows.data(), 20, kDim, search, nullptr, wheres);
-  EXPECT_TRUE(told.empty());
-}
-
 TEST_F(DatabaseTest, OpeningTwiceInOneProcessSharesOneDatabase) {
   const auto one = open();
   const auto two = open();
