@@ -97,7 +97,10 @@ struct ShortCoded {
   ShortCoded(const Data& data, bool wanted) {
     std::vector<const float*> at;
     const std::size_t step = std::max<std::size_t>(1, data.n / Reduction::kSample + 1);
-    for (std::size_t i = 0; i < data.n; i += step) at.push_back(data.base.data() + i * data.dim);
+    for (std::size_t i = 0; i < data.n; i += step) {
+      sample.push_back(static_cast<Row>(i));
+      at.push_back(data.base.data() + i * data.dim);
+    }
     const double start = seconds_of_this_thread();
     if (wanted) reduction = Reduction::train(at, data.dim, data.metric, nullptr);
     if (!reduction) return;
@@ -122,6 +125,7 @@ struct ShortCoded {
                       .rows = rows},
             .reduction = &*reduction};
   }
+  std::vector<Row> sample;  // that it was trained on
   std::optional<Reduction> reduction;
   SegmentMemory memory;
   Row rows = 0;

@@ -118,7 +118,7 @@ int main(int argc, char** argv) {
   if (shorter.reduction) {
     std::printf("  of 10 rows nearest by usual codes %.3f are near by short ones\n",
                 try_short_codes(*shorter.reduction, coded.rows, coded.codes, coded.quantizer,
-                                coded.codes.rows, nullptr));
+                                coded.codes.rows, shorter.sample, nullptr));
   }
   sweep(data, coded, shorter, *image.graph, options["k"], std::min(options["nq"], data.n_queries),
         static_cast<int>(options["reps"]), options["ef"],

@@ -149,6 +149,8 @@ class Core final : public IndexHost {
 
   std::shared_ptr<const View> view() const override;
   void publish_index(std::uint64_t generation, std::shared_ptr<const IndexView> index) override;
+  void change_index(std::uint64_t generation,
+                    const std::function<void(IndexView&)>& change) override;
   Row checkpointed_rows() override;
   void store_derived(std::uint64_t generation, std::vector<ManifestDerived> derived) override;
   // Keeps the pages of metadata.db that the last checkpoint uses as they are while it lives, for
@@ -547,6 +549,7 @@ class Core final : public IndexHost {
   struct LockedRows {
     Row coded = 0;
     Row linked = 0;
+    Row short_coded = 0;
     const void* short_codes = nullptr;
     bool operator==(const LockedRows&) const = default;
   };

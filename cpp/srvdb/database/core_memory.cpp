@@ -61,7 +61,8 @@ bool Core::background_prefault() {
 // Locks what is there now; `must`: else throws. Afterwards a failure is told once.
 void Core::lock_memory(bool must) {
   const std::shared_ptr<const IndexView> index = view()->index;
-  const LockedRows rows{index->coded(), index->linked(), index->shorter().codes.base};
+  const CodesView shorter = index->shorter().codes;
+  const LockedRows rows{index->coded(), index->linked(), shorter.rows, shorter.base};
   if (std::exchange(locked_rows_, rows) == rows) return;
   std::size_t bytes = 0;
   int error = 0;

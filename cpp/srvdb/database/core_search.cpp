@@ -60,6 +60,15 @@ void Core::publish_index(std::uint64_t generation, std::shared_ptr<const IndexVi
   });
 }
 
+void Core::change_index(std::uint64_t generation, const std::function<void(IndexView&)>& change) {
+  update_view([&](View& view) {
+    if (view.generation != generation) return;
+    auto index = std::make_shared<IndexView>(*view.index);
+    change(*index);
+    view.index = std::move(index);
+  });
+}
+
 // A search met damage in what this view shows. Of a generation that is no more it matters to
 // nobody.
 void Core::drop_graph(const View& view) {

@@ -46,13 +46,17 @@ SearchOptions Core::tuned(const View& view, SearchOptions options) {
   }
   // Codes alone promise nothing.
   const bool by_codes = mode_.load(std::memory_order_relaxed) == Mode::kSq8;
-  // Nor does a curve that was measured with other codes.
-  static const Calibration unmeasured;
-  const Calibration& measured = view.calibration->code_bytes == view.index->walk_code_bytes()
-                                    ? *view.calibration
-                                    : unmeasured;
-  const std::optional<std::uint32_t> width =
-      recall >= 1 || by_codes ? std::nullopt : measured.width_for(recall, options.k);
+  std::optional<std::uint32_t> width =
+      recall >= 1 || by_codes ? std::nullopt : view.calibration->width_for(recall, options.k);
+  // What was measured with coarser codes will do; with finer ones it may not.
+  if (width && view.calibration->code_bytes > view.index->walk_code_bytes()) {
+    const std::optional<std::uint32_t> cautious = Calibration().width_for(recall, options.k);
+    if (cautious) {
+      width = std::max(*width, *cautious);
+    } else {
+      width.reset();
+    }
+  }
   if (width) {
     options.ef = *width;
   } else {
@@ -83,7 +87,9 @@ bool Core::calibration_due(const View& view) const {
   const Calibration& last = *view.calibration;
   if (!last.measured() || last.generation != view.generation) return true;
   if (static_cast<double>(linked) > kGrown * last.rows) return true;
-  if (last.code_bytes != view.index->walk_code_bytes()) return true;
+  if (last.code_bytes != view.index->walk_code_bytes() && !view.index->short_codes_lag()) {
+    return true;
+  }
   const auto hidden = static_cast<double>(view.hidden.count());
   if (std::abs(hidden - static_cast<double>(last.hidden)) > kHidden * linked) return true;
   const std::uint32_t wanted = wanted_hits_.load(std::memory_order_relaxed);

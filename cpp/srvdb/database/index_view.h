@@ -26,12 +26,15 @@ struct IndexView {
   Row coded() const noexcept { return codes ? codes->view().rows : 0; }
   // Rows that a walk can reach: linked, and coded.
   Row linked() const noexcept { return graph && codes ? std::min(graph->linked(), coded()) : 0; }
+  // Whether there are short codes, but not of all linked rows.
+  bool short_codes_lag() const noexcept {
+    return short_codes && short_codes->view().rows < linked();
+  }
   // Bytes of the codes that a walk over all linked rows goes by; 0: no codes.
   std::uint32_t walk_code_bytes() const noexcept {
     if (!codes) return 0;
-    const CodesView by =
-        short_codes && short_codes->view().rows >= linked() ? short_codes->view() : codes->view();
-    return static_cast<std::uint32_t>(by.stride);
+    const bool by_short_codes = short_codes && !short_codes_lag();
+    return static_cast<std::uint32_t>((by_short_codes ? short_codes : codes)->view().stride);
   }
   // What a walk goes by where it covers the rows that the walk is to reach.
   ShortCodes shorter() const noexcept {

@@ -55,13 +55,14 @@ bool Indexer::has_work() {
   if (!wants_codes(*view) || view->generation != config_.generation) return false;
   if (!codes_) return view->file_rows() >= kTrainRows;
   return coded() < view->file_rows() ||
-         (wants_graph(*view) &&
-          (worth_bulk(coded()) || next_batch_end(linked()) <= coded() ||
-           short_codes_.due(coded(), false, scratch_bytes()) || short_codes_.lags(coded())));
+         (wants_graph(*view) && (worth_bulk(coded()) || next_batch_end(linked()) <= coded() ||
+                                 short_codes_wanted(view->file_rows(), false)));
 }
 
-bool Indexer::short_codes_wanted(bool asked) const noexcept {
-  return short_codes_.lags(coded()) || short_codes_.due(coded(), asked, scratch_bytes());
+// Whether shorten() would find something to do. Nothing is decided while rows still get codes.
+bool Indexer::short_codes_wanted(Row available, bool asked) const noexcept {
+  return short_codes_.lags(coded()) ||
+         (coded() == available && short_codes_.due(coded(), asked, scratch_bytes()));
 }
 
 // Bytes that building may take.
@@ -91,9 +92,9 @@ bool Indexer::step() {
     // optimize() has more threads: what takes long gives way to it.
     Interrupt give_way([this] { return stopping_.stopped() || waiting_ != 0; });
     try {
-      if (short_codes_wanted(false)) {
-        shorten(*view, 1, false, &give_way);
-        return true;
+      if (short_codes_wanted(available, false)) {
+        shorten(*view, 1, &give_way);
+        if (short_codes_wanted(available, false)) return true;
       }
       if (worth_bulk(coded())) build_graph(coded(), 1, &give_way);
     } catch (const Error& error) {
@@ -139,7 +140,7 @@ void Indexer::optimize(std::size_t threads,
   Interrupt either([this, interrupt] {
     return stopping_.stopped() || (interrupt != nullptr && interrupt->poll());
   });
-  while (short_codes_wanted(true)) shorten(*view, threads, true, &either);
+  while (short_codes_wanted(target, true)) shorten(*view, threads, &either);
   if (linked() >= target) return;
   if (worth_bulk(target)) {
     if (progress) progress(linked(), target);
@@ -187,6 +188,8 @@ StridedHeader Indexer::codes_header(const ScalarQuantizer& quantizer,
 }
 
 void Indexer::start_codes(std::shared_ptr<const ScalarQuantizer> quantizer, Row trained_rows) {
+  codes_ = nullptr;  // whatever comes of it, the files will be others
+  quantizer_ = nullptr;
   codes_ = CodeFiles::create(files_, config_.directory, kUsualCodes,
                              codes_header(*quantizer, config_.generation));
   quantizer_ = std::move(quantizer);
@@ -203,11 +206,11 @@ void Indexer::encode(const View& view, Row last, std::size_t threads, Interrupt*
   for (const RowFix& fix : fixes) misfits_.add(quantizer_->misfit(fix.value));
 }
 
-// Decides about short codes when that is due, or makes a piece of those that lag. They are never
+// Makes a piece of the short codes that lag, or else decides about them anew. They are never
 // missed: whatever fails is told, and the rest goes on without them.
-void Indexer::shorten(const View& view, std::size_t threads, bool asked, Interrupt* interrupt) {
+void Indexer::shorten(const View& view, std::size_t threads, Interrupt* interrupt) {
   try {
-    if (short_codes_.due(coded(), asked, scratch_bytes())) {
+    if (!short_codes_.lags(coded())) {
       const std::shared_ptr<const CodePart> codes = codes_->part();
       short_codes_.decide(view, codes->view(), *quantizer_, coded(), interrupt);
     } else {
@@ -275,7 +278,7 @@ std::shared_ptr<const IndexView> Indexer::index_view() {
   if (codes_) {
     out->codes = codes_->part();
     out->quantizer = quantizer_;
-    short_codes_.show(*out);
+    if (!short_codes_damaged_) short_codes_.show(*out);
   }
   out->graph = graph_;
   return out;
@@ -290,9 +293,7 @@ void Indexer::publish() {
 void Indexer::drop_graph(const std::string& why) {
   if (graph_damaged_.exchange(true)) return;
   post_event(Event::Level::kWarning, "the graph is damaged and is being built again: " + why);
-  auto index = std::make_shared<IndexView>(*host_.view()->index);
-  index->graph = nullptr;
-  host_.publish_index(config_.generation, std::move(index));
+  host_.change_index(config_.generation, [](IndexView& index) { index.graph = nullptr; });
 }
 
 void Indexer::drop_codes(const DerivedDamage& damage) {
@@ -300,14 +301,12 @@ void Indexer::drop_codes(const DerivedDamage& damage) {
   if (flag.exchange(true)) return;
   post_event(Event::Level::kWarning, std::string(damage.of_short_codes ? "short codes" : "codes") +
                                          " are damaged and are being made again: " + damage.what());
-  auto index = std::make_shared<IndexView>();
-  if (damage.of_short_codes) {
-    *index = *host_.view()->index;
-    index->short_codes = nullptr;
-    index->reduction = nullptr;
-    index->short_decided = 0;
-  }
-  host_.publish_index(config_.generation, std::move(index));
+  host_.change_index(config_.generation, [&](IndexView& index) {
+    if (!damage.of_short_codes) index = {};
+    index.short_codes = nullptr;
+    index.reduction = nullptr;
+    index.short_decided = 0;
+  });
 }
 
 // What drop_graph() and drop_codes() asked for, once no builder is at work.
@@ -326,7 +325,6 @@ void Indexer::forget_damaged() {
   if (codes_damaged_.exchange(false)) {
     codes_ = nullptr;
     quantizer_ = nullptr;
-    short_codes_.forget();
     publish();
   }
 }

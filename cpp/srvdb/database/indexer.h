@@ -42,6 +42,9 @@ class IndexHost {
   virtual std::shared_ptr<const View> view() const = 0;
   // Puts the index view into a new View; does nothing once another generation is shown.
   virtual void publish_index(std::uint64_t generation, std::shared_ptr<const IndexView> index) = 0;
+  // The same of a changed copy of what is shown.
+  virtual void change_index(std::uint64_t generation,
+                            const std::function<void(IndexView&)>& change) = 0;
   // Makes everything published durable; how many rows that are. Derived files may cover those.
   virtual Row checkpointed_rows() = 0;
   // Puts the entries into the manifest when they differ from those in it; does nothing once it
@@ -115,12 +118,12 @@ class Indexer {
   void start_codes(std::shared_ptr<const ScalarQuantizer> quantizer, Row trained_rows);
   void encode(const View& view, Row last, std::size_t threads, Interrupt* interrupt);
   void retrain(const View& view, Interrupt* interrupt);
-  void shorten(const View& view, std::size_t threads, bool asked, Interrupt* interrupt);
+  void shorten(const View& view, std::size_t threads, Interrupt* interrupt);
   void own_graph(Interrupt* interrupt);
   bool worth_bulk(Row rows) const noexcept;
   void build_graph(Row rows, std::size_t threads, Interrupt* interrupt);
   std::size_t scratch_bytes() const noexcept;
-  bool short_codes_wanted(bool asked) const noexcept;
+  bool short_codes_wanted(Row available, bool asked) const noexcept;
   Row coded() const noexcept { return codes_ ? codes_->rows() : 0; }
   Row linked() const noexcept { return graph_ ? graph_->linked() : 0; }
   void forget_damaged();

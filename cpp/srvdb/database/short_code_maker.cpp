@@ -86,6 +86,7 @@ void ShortCodeMaker::load(const ManifestDerived& entry, Row rows) {
   if (!made) return;
   auto reduction = std::make_shared<const Reduction>(
       read_reduction(files_, config_.directory, made->header(), config_.dim, config_.metric));
+  part_ = made->part();
   reduction_ = std::move(reduction);
   made_ = std::move(made);
   decided_rows_ = origin_of(made_->header()).decided_rows;
@@ -97,6 +98,7 @@ void ShortCodeMaker::forget() {
   unsaved_ = false;
   reduction_ = nullptr;
   made_ = nullptr;
+  part_ = nullptr;
   held_ = {};
   held_rows_ = 0;
 }
@@ -120,19 +122,21 @@ bool ShortCodeMaker::due(Row rows, bool asked, std::size_t scratch) const noexce
 void ShortCodeMaker::decide(const View& view, const CodesView& codes,
                             const ScalarQuantizer& quantizer, Row rows, Interrupt* interrupt) {
   const RowsView stored = view.rows_view();
-  std::vector<const float*> sample;
+  std::vector<Row> sample;
+  std::vector<const float*> at;
   const auto stride = static_cast<Row>((rows + Reduction::kSample - 1) / Reduction::kSample);
   for (Row first = 0; first < rows; first += stride) {
     // Anywhere within its stride: rows may alternate.
     const Row row = std::min(rows - 1, first + (first * 2654435761U >> 8) % stride);
     stored.verify(row);
-    sample.push_back(stored.row(row));
+    sample.push_back(row);
+    at.push_back(stored.row(row));
   }
-  auto reduction = Reduction::train(sample, config_.dim, config_.metric, interrupt);
-  if (reduction &&
-      try_short_codes(*reduction, stored, codes, quantizer, rows, interrupt) < kLeastAgreement) {
-    reduction.reset();
-  }
+  auto reduction = Reduction::train(at, config_.dim, config_.metric, interrupt);
+  const auto agreement = [&] {
+    return try_short_codes(*reduction, stored, codes, quantizer, rows, sample, interrupt);
+  };
+  if (reduction && agreement() < kLeastAgreement) reduction.reset();
   forget();
   if (!reduction) {
     for (const char* name : {kShortCodes.name, kShortCodes.fix_name, kReductionName}) {
@@ -145,6 +149,7 @@ void ShortCodeMaker::decide(const View& view, const CodesView& codes,
     auto made = CodeFiles::create(files_, config_.directory, kShortCodes,
                                   header(*reduction, config_.generation, bytes, rows));
     write_reduction(config_.directory, bytes);
+    part_ = made->part();
     reduction_ = std::make_shared<const Reduction>(std::move(*reduction));
     made_ = std::move(made);
   }
@@ -164,8 +169,9 @@ void ShortCodeMaker::follow(const View& view, Row last, std::size_t threads, Int
                   reduction_->encode(row, worker.scratch, code, worker.held);
                   return 0.0F;
                 });
+  part_ = made_->part();
   if (before < decided_rows_) {  // the first time
-    if (made_->rows() >= last) unsaved_ = true;
+    if (made_->rows() >= decided_rows_) unsaved_ = true;
     return;
   }
   for (const Worker& worker : workers) {
@@ -175,10 +181,10 @@ void ShortCodeMaker::follow(const View& view, Row last, std::size_t threads, Int
   held_rows_ += made_->rows() - before;
 }
 
-void ShortCodeMaker::show(IndexView& out) {
+void ShortCodeMaker::show(IndexView& out) const {
   out.short_decided = given_up_ ? 0 : decided_rows_;
-  if (!made_) return;
-  out.short_codes = made_->part();
+  if (!part_) return;
+  out.short_codes = part_;
   out.reduction = reduction_;
 }
 

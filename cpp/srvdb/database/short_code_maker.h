@@ -4,9 +4,10 @@
 // reduction.bin says how they are made, short.i8 has them. Whether short codes pay depends on the
 // rows, so it is decided by a sample of those there are: by how much few directions hold
 // (quant/reduction.h), and by trying them (short_code_trial.h). It is decided again when rows have
-// become four times as many, or a quarter of them came since and the components hold less of
-// these. What was decided outlasts the process: the manifest's entry names no file where there are
-// to be none. Which rows there are at that moment depends on timing, and so do short codes.
+// become four times as many, or a quarter of them came since, while this process had the
+// generation open, and the components hold less of these. What was decided outlasts the process:
+// the manifest's entry names no file where there are to be none. Which rows there are at that
+// moment depends on timing, and so do short codes.
 #pragma once
 
 #include <atomic>
@@ -73,7 +74,7 @@ class ShortCodeMaker {
   // What was decided, and carried out, is not in the manifest. From any thread.
   bool unsaved() const noexcept { return unsaved_.load(std::memory_order_relaxed); }
   // What the next View is to show.
-  void show(IndexView& out);
+  void show(IndexView& out) const;
   // Makes what is there of `published` rows durable; what the manifest is to say.
   std::optional<ManifestDerived> save(Row published);
   // For compaction: writes those that a view shows of the rows that the mapping keeps into the
@@ -95,9 +96,10 @@ class ShortCodeMaker {
   bool given_up_ = false;
   std::atomic<bool> unsaved_{false};
   std::shared_ptr<const Reduction> reduction_;
-  std::unique_ptr<CodeFiles> made_;  // null where there are none
-  Reduction::Held held_;             // of rows that were coded since the decision, here,
-  Row held_rows_ = 0;                //   how many they are
+  std::unique_ptr<CodeFiles> made_;       // null where there are none
+  std::shared_ptr<const CodePart> part_;  // what is shown of them
+  Reduction::Held held_;                  // of rows that were coded since the decision, here,
+  Row held_rows_ = 0;                     //   how many they are
 };
 
 }  // namespace srvdb

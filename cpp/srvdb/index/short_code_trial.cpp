@@ -3,52 +3,113 @@
 #include <algorithm>
 #include <vector>
 
+#include "srvdb/base/aligned.h"
 #include "srvdb/index/flat.h"
 
 namespace srvdb {
 namespace {
 
-constexpr std::size_t kTried = 32;                          // rows
-constexpr std::size_t kNear = 10;                           // of them each,
-constexpr std::size_t kKept = 30;                           //   among so many by short codes,
-constexpr std::size_t kAround = 200;                        //   of so many
-constexpr std::size_t kMostBytes = std::size_t{256} << 20;  // of codes that are scanned
+constexpr std::size_t kTried = 32;    // rows
+constexpr std::size_t kNear = 10;     // of them each,
+constexpr std::size_t kKept = 30;     //   among so many by short codes,
+constexpr std::size_t kAround = 200;  //   of so many, and of the sample
+constexpr std::size_t kWindowBytes = std::size_t{256} << 20;
+
+// What rows are tried with, and compared with.
+class Trial {
+ public:
+  Trial(const Reduction& reduction, const RowsView& rows, Row n, std::span<const Row> sample,
+        Interrupt* interrupt)
+      : reduction_(reduction),
+        rows_(rows),
+        sample_(sample),
+        stands_for_(sample.empty() ? 0
+                                   : static_cast<double>(n) / static_cast<double>(sample.size())),
+        codes_(sample.size() * reduction.stride()),
+        code_(reduction.stride()),
+        keys_(sample.size()) {
+    for (std::size_t i = 0; i < sample.size(); ++i) {
+      if (i % 256 == 0) check(interrupt);
+      encode(sample[i], codes_.data() + i * reduction.stride());
+    }
+  }
+
+  // How many of the kNear nearest (the first of `found`, rows by usual codes) are near by short
+  // codes as well.
+  std::size_t kept(Row row, const std::vector<Neighbor>& found) {
+    reduction_.prepare(rows_.row(row), scratch_, query_);
+    const CodeDistance distance(query_);
+    std::vector<std::int32_t> around;
+    std::vector<Row> seen{row};
+    for (const Neighbor& near : found) {
+      encode(near.row, code_.data());
+      around.push_back(distance.key(code_.data()));
+      seen.push_back(near.row);
+    }
+    std::sort(seen.begin(), seen.end());
+    distance.keys_rows(codes_.data(), sample_.size(), keys_.data());
+    std::vector<std::int32_t> others;
+    for (std::size_t i = 0; i < sample_.size(); ++i) {
+      if (!std::binary_search(seen.begin(), seen.end(), sample_[i])) others.push_back(keys_[i]);
+    }
+    const auto nearer = [](const std::vector<std::int32_t>& keys, std::int32_t key) {
+      return static_cast<double>(
+          std::count_if(keys.begin(), keys.end(), [key](std::int32_t k) { return k < key; }));
+    };
+    std::size_t out = 0;
+    for (std::size_t i = 0; i < kNear; ++i) {
+      const double place = nearer(around, around[i]) + stands_for_ * nearer(others, around[i]);
+      out += place < static_cast<double>(kKept) ? 1u : 0u;
+    }
+    return out;
+  }
+
+ private:
+  void encode(Row row, std::uint8_t* code) {
+    rows_.verify(row);
+    reduction_.encode(rows_.row(row), scratch_, code, held_);
+  }
+
+  const Reduction& reduction_;
+  const RowsView& rows_;
+  const std::span<const Row> sample_;
+  const double stands_for_;            // rows, each of the sample
+  AlignedBuffer<std::uint8_t> codes_;  // of the sample
+  AlignedBuffer<std::uint8_t> code_;
+  std::vector<std::int32_t> keys_;
+  Reduction::Scratch scratch_;
+  Reduction::Held held_;
+  CodeQuery query_;
+};
 
 }  // namespace
 
 double try_short_codes(const Reduction& reduction, const RowsView& rows, const CodesView& codes,
-                       const ScalarQuantizer& quantizer, Row n, Interrupt* interrupt) {
-  const Row last = static_cast<Row>(std::min<std::size_t>(n, kMostBytes / codes.stride));
+                       const ScalarQuantizer& quantizer, Row n, std::span<const Row> sample,
+                       Interrupt* interrupt) {
+  Trial trial(reduction, rows, n, sample, interrupt);
+  const auto window = static_cast<Row>(std::min<std::size_t>(n, kWindowBytes / codes.stride));
   CodeQuery usual;
-  CodeQuery shorter;
-  Reduction::Scratch scratch;
-  Reduction::Held held;
-  AlignedBuffer<std::uint8_t> code(reduction.stride());
   std::vector<Neighbor> found;
-  std::vector<std::pair<std::int32_t, std::size_t>> order;  // key by short code, place by usual one
   std::size_t wanted = 0;
   std::size_t kept = 0;
-  for (std::size_t i = 0; i < kTried; ++i) {
+  for (std::size_t i = 0; i < kTried && n > 0; ++i) {
     check(interrupt);
-    const auto row = static_cast<Row>((2 * i + 1) * std::size_t{last} / (2 * kTried));
+    const auto row = static_cast<Row>((2 * i + 1) * std::size_t{n} / (2 * kTried));
+    const Row first = std::min(row - std::min(row, window / 2), n - window);
     rows.verify(row);
     quantizer.prepare(rows.row(row), usual);
-    code_scan(codes, CodeDistance(usual), {.k = kAround + 1, .last = last, .interrupt = interrupt},
-              found);
+    FlatOptions scan;
+    scan.k = kAround + 1;
+    scan.first = first;
+    scan.last = first + window;
+    scan.interrupt = interrupt;
+    code_scan(codes, CodeDistance(usual), scan, found);
     std::erase_if(found, [&](const Neighbor& near) { return near.row == row; });
-    if (found.size() < kKept + kNear) continue;
-    reduction.prepare(rows.row(row), scratch, shorter);
-    const CodeDistance distance(shorter);
-    order.clear();
-    for (const Neighbor& near : found) {
-      rows.verify(near.row);
-      reduction.encode(rows.row(near.row), scratch, code.data(), held);
-      order.emplace_back(distance.key(code.data()), order.size());
-    }
-    std::nth_element(order.begin(), order.begin() + kKept, order.end());
+    // Too few, or all the same to the usual codes.
+    if (found.size() < kKept + kNear || found.front().key == found.back().key) continue;
     wanted += kNear;
-    kept += static_cast<std::size_t>(std::count_if(order.begin(), order.begin() + kKept,
-                                                   [](const auto& x) { return x.second < kNear; }));
+    kept += trial.kept(row, found);
   }
   return wanted == 0 ? 1 : static_cast<double>(kept) / static_cast<double>(wanted);
 }

@@ -1,6 +1,8 @@
 // How well short codes tell rows apart that lie close together. Thread-safe.
 #pragma once
 
+#include <span>
+
 #include "srvdb/base/interrupt.h"
 #include "srvdb/index/rows.h"
 #include "srvdb/quant/reduction.h"
@@ -9,11 +11,13 @@
 namespace srvdb {
 
 // For some of the rows, evenly spread: the mean part of the 10 rows nearest to each (by the usual
-// codes) that are among the 30 nearest by short codes, of the 200 nearest; in [0, 1], 1 where there
-// are too few rows to say. `rows` and `codes` cover the first `n` rows, of which at most those in
-// 256 MB of codes are looked at. Takes a scan of these for each row tried. Throws what verifiers
-// throw and Error(kInterrupted).
+// codes) that are among the 30 nearest by short codes; in [0, 1], 1 where there are too few rows to
+// say. These 30 are counted among the 200 nearest by usual codes, of those in 256 MB of codes about
+// the row, and among `sample`, some of the rows below n, evenly spread, each of which stands for
+// n / sample.size(). `rows` and `codes` cover n rows. Throws what verifiers throw and
+// Error(kInterrupted).
 double try_short_codes(const Reduction& reduction, const RowsView& rows, const CodesView& codes,
-                       const ScalarQuantizer& quantizer, Row n, Interrupt* interrupt);
+                       const ScalarQuantizer& quantizer, Row n, std::span<const Row> sample,
+                       Interrupt* interrupt);
 
 }  // namespace srvdb

@@ -8,6 +8,7 @@
 
 #include "index/index_cases.h"
 #include "srvdb/index/graph_search.h"
+#include "srvdb/index/short_code_trial.h"
 
 namespace srvdb::testing {
 namespace {
@@ -166,6 +167,57 @@ TEST(ShortWalkOfBytes, ScoresAreThoseOfTheRows) {
     }
     EXPECT_TRUE(std::is_sorted(found.begin(), found.end(), better));
   }
+}
+
+// Groups along one line, side by side where no component looks: short codes cannot tell them apart.
+TEST(ShortCodeTrial, SeesRowsThatShortCodesTakeForNear) {
+  constexpr Row kMany = 20'000;
+  constexpr std::size_t kSeen = 66;  // of this many dimensions are the components
+  std::mt19937 random(3);
+  std::normal_distribution<float> normal;
+  std::vector<float> line(kSeen);
+  std::vector<float> offsets(20 * kDim);
+  for (float& x : line) x = normal(random);
+  for (float& x : offsets) x = normal(random);
+  std::vector<float> values(kMany * kDim);
+  std::vector<float> seen(kMany * kDim);
+  for (Row r = 0; r < kMany; ++r) {
+    const float along = normal(random);
+    for (std::size_t d = 0; d < kDim; ++d) {
+      const std::size_t at = r * kDim + d;
+      values[at] = d < kSeen ? along * line[d] : offsets[r % 20 * kDim + d];
+      seen[at] = d < kSeen ? along * line[d] + 0.01F * normal(random) : 0;
+    }
+  }
+  const TestRows rows(std::move(values), kDim);
+  const TestCodes codes(rows, Metric::kL2);
+  std::vector<Row> sample;
+  std::vector<const float*> at;
+  for (Row r = 0; r < kMany; r += 3) {
+    sample.push_back(r);
+    at.push_back(seen.data() + r * kDim);
+  }
+  const auto reduction = Reduction::train(at, kDim, Metric::kL2, nullptr);
+  ASSERT_TRUE(reduction);
+  const auto agreement = [&](std::span<const Row> others) {
+    return try_short_codes(*reduction, rows.view(), codes.view(), codes.quantizer(), kMany, others,
+                           nullptr);
+  };
+  EXPECT_LT(agreement(sample), 0.75);
+  EXPECT_GT(agreement({}), 0.95);  // they are not among the 200 nearest
+}
+
+TEST(ShortCodeTrial, SaysNothingOfRowsThatAreAllAlike) {
+  const TestRows rows(std::vector<float>(1000 * kDim, 3), kDim);
+  const TestCodes codes(rows, Metric::kL2);
+  const TestRows others(flat_rows(1000, 1), kDim);
+  std::vector<const float*> at;
+  for (Row r = 0; r < 1000; ++r) at.push_back(others.at(r));
+  const auto reduction = Reduction::train(at, kDim, Metric::kL2, nullptr);
+  ASSERT_TRUE(reduction);
+  EXPECT_EQ(
+      try_short_codes(*reduction, rows.view(), codes.view(), codes.quantizer(), 1000, {}, nullptr),
+      1);
 }
 
 INSTANTIATE_TEST_SUITE_P(Metrics, ShortWalk, ::testing::ValuesIn(kMetrics));
