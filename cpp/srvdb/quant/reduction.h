@@ -35,7 +35,7 @@ class Reduction {
   // Of the variance of the rows, the part that the components must hold; and of the usual codes'
   // bytes, the part that short ones may have.
   static constexpr double kLeastShare = 0.95;
-  static constexpr std::size_t kShorter = 3;
+  static constexpr std::size_t kShorter = 4;
   static constexpr std::size_t kMostDimensions = 4096;
   static constexpr std::size_t kMostComponents = 512;
   static constexpr std::size_t kMostBytes = std::size_t{8} << 20;

@@ -21,7 +21,7 @@ namespace fs = std::filesystem;
 using testing::bytes_of;
 using testing::put_bytes;
 
-constexpr std::size_t kDim = 130;  // codes of 192 bytes, so short ones of 64
+constexpr std::size_t kDim = 200;  // codes of 256 bytes, so short ones of 64
 constexpr std::size_t kRows = ShortCodeMaker::kLeastRows + 100;
 constexpr std::size_t kStride = 64;
 

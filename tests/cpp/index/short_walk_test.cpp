@@ -13,7 +13,7 @@
 namespace srvdb::testing {
 namespace {
 
-constexpr std::size_t kDim = 130;  // codes of 192 bytes, so short ones of 64
+constexpr std::size_t kDim = 200;  // codes of 256 bytes, so short ones of 64
 constexpr std::size_t kWide = 20;
 constexpr Row kRows = 5000;
 

@@ -17,7 +17,7 @@ namespace srvdb {
 namespace {
 
 constexpr Metric kMetrics[] = {Metric::kCosine, Metric::kIp, Metric::kL2};
-constexpr std::size_t kDim = 200;  // the least that has short codes is 192
+constexpr std::size_t kDim = 200;  // codes of 256 bytes, the least that may have short ones
 
 // Rows about `centre` (in every component) in `wide` random directions, with a little noise in all.
 struct Rows {
@@ -97,10 +97,10 @@ TEST(PrincipalComponents, ShareNothingWhereRowsDoNotDifferOrAreBeyondFloats) {
   }
 }
 
-TEST(Reduction, IsPossibleFromTheLengthAtWhichAThirdOfTheCodeIsALine) {
+TEST(Reduction, IsPossibleFromTheLengthAtWhichAQuarterOfTheCodeIsALine) {
   EXPECT_FALSE(Reduction::possible(1));
-  EXPECT_FALSE(Reduction::possible(128));
-  EXPECT_TRUE(Reduction::possible(129));  // its codes take 192 bytes
+  EXPECT_FALSE(Reduction::possible(192));
+  EXPECT_TRUE(Reduction::possible(193));  // its codes take 256 bytes
   EXPECT_TRUE(Reduction::possible(Reduction::kMostDimensions));
   EXPECT_FALSE(Reduction::possible(Reduction::kMostDimensions + 1));
 }
