@@ -92,7 +92,7 @@ struct Coded {
   RowsView rows;
 };
 
-// Short codes, where the set has any.
+// Short codes of either form, where the set may have any, paying or not.
 struct ShortCoded {
   ShortCoded(const Data& data, bool wanted) {
     std::vector<const float*> at;
@@ -101,32 +101,39 @@ struct ShortCoded {
       sample.push_back(static_cast<Row>(i));
       at.push_back(data.base.data() + i * data.dim);
     }
+    if (!wanted) return;
     const double start = seconds_of_this_thread();
-    if (wanted) reduction = Reduction::train(at, data.dim, data.metric, nullptr);
-    if (!reduction) return;
+    auto reduction = Reduction::train(at, data.dim, data.metric, nullptr);
+    if (reduction) {
+      std::printf("%s: %zu of %zu components hold %.3f\n", data.name.c_str(),
+                  reduction->components(), data.dim, reduction->share());
+      coder.emplace(std::move(*reduction));
+    } else if (SignQuantizer::possible(data.dim)) {
+      coder.emplace(SignQuantizer::train(at, data.dim, data.metric));
+    } else {
+      return;
+    }
     const double trained = seconds_of_this_thread();
-    memory = SegmentMemory(data.n * reduction->stride());
-    Reduction::Scratch scratch;
+    memory = SegmentMemory(data.n * coder->stride());
+    ShortCoder::Scratch scratch;
     Reduction::Held held;
     auto* const codes = static_cast<std::uint8_t*>(memory.data());
     for (std::size_t i = 0; i < data.n; ++i) {
-      reduction->encode(data.base.data() + i * data.dim, scratch, codes + i * reduction->stride(),
-                        held);
+      coder->encode(data.base.data() + i * data.dim, scratch, codes + i * coder->stride(), held);
     }
     rows = static_cast<Row>(data.n);
-    std::printf("%s: %zu of %zu components hold %.3f; %.2f s of training, %.2f of coding\n",
-                data.name.c_str(), reduction->components(), data.dim, reduction->share(),
+    std::printf("  %zu bytes; %.2f s of training, %.2f of coding\n", coder->stride(),
                 trained - start, seconds_of_this_thread() - trained);
   }
   ShortCodes view() const {
-    if (!reduction) return {};
+    if (!coder) return {};
     return {.codes = {.base = static_cast<const std::uint8_t*>(memory.data()),
-                      .stride = reduction->stride(),
+                      .stride = coder->stride(),
                       .rows = rows},
-            .reduction = &*reduction};
+            .coder = &*coder};
   }
   std::vector<Row> sample;  // that it was trained on
-  std::optional<Reduction> reduction;
+  std::optional<ShortCoder> coder;
   SegmentMemory memory;
   Row rows = 0;
 };

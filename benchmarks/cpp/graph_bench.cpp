@@ -81,8 +81,9 @@ void sweep(const Data& data, const Coded& coded, const ShortCoded& shorter, cons
     const auto mean = [&](std::size_t sum) {
       return static_cast<double>(sum) / static_cast<double>(queries);
     };
-    std::printf("  ef %4zu  recall %.4f  queries/s %.0f  seen %.0f  expanded %.1f\n", ef, recall,
-                static_cast<double>(queries) / best, mean(counts.seen), mean(counts.expanded));
+    std::printf("  ef %4zu  recall %.4f  queries/s %.0f  seen %.0f  expanded %.1f  left out %.0f\n",
+                ef, recall, static_cast<double>(queries) / best, mean(counts.seen),
+                mean(counts.expanded), mean(counts.left_out));
     std::fflush(stdout);
     if (recall > 0.998) break;
   }
@@ -115,10 +116,16 @@ int main(int argc, char** argv) {
     if (!load_graph(path, image)) return 2;
   }
   const ShortCoded shorter(data, options["short"] != 0);
-  if (shorter.reduction) {
+  const ShortCoder* const coder = shorter.coder ? &*shorter.coder : nullptr;
+  if (coder != nullptr && coder->components() != nullptr) {
     std::printf("  of 10 rows nearest by usual codes %.3f are near by short ones\n",
-                try_short_codes(*shorter.reduction, coded.rows, coded.codes, coded.quantizer,
+                try_short_codes(*coder->components(), coded.rows, coded.codes, coded.quantizer,
                                 coded.codes.rows, shorter.sample, nullptr));
+  } else if (coder != nullptr) {
+    const SignAgreement agreement = try_signs(*coder->signs(), coded.rows, coded.codes,
+                                              coded.quantizer, coded.codes.rows, nullptr);
+    std::printf("  by signs %.3f of near rows pass, %.3f of far ones\n", agreement.near_pass,
+                agreement.far_pass);
   }
   sweep(data, coded, shorter, *image.graph, options["k"], std::min(options["nq"], data.n_queries),
         static_cast<int>(options["reps"]), options["ef"],

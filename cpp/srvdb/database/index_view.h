@@ -8,8 +8,8 @@
 #include "srvdb/index/flat.h"
 #include "srvdb/index/graph.h"
 #include "srvdb/index/graph_search.h"
-#include "srvdb/quant/reduction.h"
 #include "srvdb/quant/scalar_quantizer.h"
+#include "srvdb/quant/short_coder.h"
 
 namespace srvdb {
 
@@ -18,7 +18,7 @@ struct IndexView {
   std::shared_ptr<const ScalarQuantizer> quantizer;  // set whenever codes is
   std::shared_ptr<const Graph> graph;                // null: no graph yet
   std::shared_ptr<const CodePart> short_codes;       // null: there are none
-  std::shared_ptr<const Reduction> reduction;        // set whenever short_codes is
+  std::shared_ptr<const ShortCoder> short_coder;     // set whenever short_codes is
   // The rows there were when it was decided that there are to be short codes or none; 0: it was
   // not.
   Row short_decided = 0;
@@ -30,16 +30,20 @@ struct IndexView {
   bool short_codes_lag() const noexcept {
     return short_codes && short_codes->view().rows < linked();
   }
-  // Bytes of the codes that a walk over all linked rows goes by; 0: no codes.
+  // Bytes a row of the codes that a walk over all linked rows uses, signs included; 0: no codes.
   std::uint32_t walk_code_bytes() const noexcept {
     if (!codes) return 0;
-    const bool by_short_codes = short_codes && !short_codes_lag();
-    return static_cast<std::uint32_t>((by_short_codes ? short_codes : codes)->view().stride);
+    std::size_t bytes = codes->view().stride;
+    if (short_codes && !short_codes_lag()) {
+      const std::size_t shorter = short_codes->view().stride;
+      bytes = short_coder->signs() != nullptr ? bytes + shorter : shorter;
+    }
+    return static_cast<std::uint32_t>(bytes);
   }
-  // What a walk goes by where it covers the rows that the walk is to reach.
+  // What a walk uses where it covers the rows that the walk is to reach.
   ShortCodes shorter() const noexcept {
     if (!short_codes) return {};
-    ShortCodes out{.codes = short_codes->view(), .reduction = reduction.get()};
+    ShortCodes out{.codes = short_codes->view(), .coder = short_coder.get()};
     out.codes.errors = nullptr;  // they prove nothing
     out.codes.blocks = nullptr;
     return out;

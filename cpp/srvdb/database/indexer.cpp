@@ -304,7 +304,7 @@ void Indexer::drop_codes(const DerivedDamage& damage) {
   host_.change_index(config_.generation, [&](IndexView& index) {
     if (!damage.of_short_codes) index = {};
     index.short_codes = nullptr;
-    index.reduction = nullptr;
+    index.short_coder = nullptr;
     index.short_decided = 0;
   });
 }

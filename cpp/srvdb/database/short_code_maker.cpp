@@ -15,7 +15,8 @@ constexpr std::size_t kRepeat = 4;        // times the rows: decided anew
 constexpr std::size_t kRepeatAsked = 2;   // likewise in optimize()
 constexpr Row kDriftPart = 4;             // or when so large a part, 1 / 4, came since,
 constexpr double kDrift = 0.05;           //   of which components hold so much less
-constexpr double kLeastAgreement = 0.95;  // of try_short_codes()
+constexpr double kLeastAgreement = 0.95;  // of try_short_codes(), and of near rows by try_signs(),
+constexpr double kMostFarPass = 0.35;     //   of which far ones must not pass more often
 
 std::atomic<Row> g_least_rows{ShortCodeMaker::kLeastRows};
 
@@ -48,20 +49,20 @@ Origin origin_of(const StridedHeader& header) {
 
 }  // namespace
 
-Reduction read_reduction(FileSystem& files, const std::string& directory,
-                         const StridedHeader& codes, std::size_t dim, Metric metric) {
+ShortCoder read_short_coder(FileSystem& files, const std::string& directory,
+                            const StridedHeader& codes, std::size_t dim, Metric metric) {
   const std::unique_ptr<File> file = files.open(directory + "/" + kReductionName, OpenMode::kRead);
-  std::string bytes(std::min<std::uint64_t>(file->size(), Reduction::kMostBytes), '\0');
+  std::string bytes(std::min<std::uint64_t>(file->size(), ShortCoder::kMostBytes), '\0');
   file->pread_exactly(bytes.data(), bytes.size(), 0);
   if (last_crc(bytes) != origin_of(codes).crc) {
     throw Error(ErrorCode::kCorruption,
                 file->path() + " is not what " + kShortCodes.name + " was made by");
   }
-  Reduction out = Reduction::from_bytes(as_byte_span(bytes), dim, metric);
-  if (codes.stride != out.stride() || codes.dimension != out.components()) {
-    throw Error(ErrorCode::kCorruption, file->path() + ": expected " +
-                                            std::to_string(codes.dimension) + " components, got " +
-                                            std::to_string(out.components()));
+  ShortCoder out = ShortCoder::from_bytes(as_byte_span(bytes), dim, metric);
+  if (codes.stride != out.stride() || codes.dimension != out.code_bytes()) {
+    throw Error(ErrorCode::kCorruption, file->path() + ": expected short codes of " +
+                                            std::to_string(codes.dimension) + " bytes, got " +
+                                            std::to_string(out.code_bytes()));
   }
   return out;
 }
@@ -84,10 +85,10 @@ void ShortCodeMaker::load(const ManifestDerived& entry, Row rows) {
       CodeFiles::open(files_, config_.directory, kShortCodes, entry, rows, config_.uuid,
                       config_.generation, config_.read_only);
   if (!made) return;
-  auto reduction = std::make_shared<const Reduction>(
-      read_reduction(files_, config_.directory, made->header(), config_.dim, config_.metric));
+  auto coder = std::make_shared<const ShortCoder>(
+      read_short_coder(files_, config_.directory, made->header(), config_.dim, config_.metric));
   part_ = made->part();
-  reduction_ = std::move(reduction);
+  coder_ = std::move(coder);
   made_ = std::move(made);
   decided_rows_ = origin_of(made_->header()).decided_rows;
 }
@@ -96,7 +97,7 @@ void ShortCodeMaker::forget() {
   decided_rows_ = 0;
   given_up_ = false;
   unsaved_ = false;
-  reduction_ = nullptr;
+  coder_ = nullptr;
   made_ = nullptr;
   part_ = nullptr;
   held_ = {};
@@ -110,7 +111,7 @@ void ShortCodeMaker::give_up(Row rows) {
 }
 
 bool ShortCodeMaker::due(Row rows, bool asked, std::size_t scratch) const noexcept {
-  if (rows < g_least_rows.load(std::memory_order_relaxed) || !Reduction::possible(config_.dim) ||
+  if (rows < g_least_rows.load(std::memory_order_relaxed) || !ShortCoder::possible(config_.dim) ||
       scratch < Reduction::training_bytes(config_.dim)) {
     return false;
   }
@@ -132,25 +133,33 @@ void ShortCodeMaker::decide(const View& view, const CodesView& codes,
     sample.push_back(row);
     at.push_back(stored.row(row));
   }
-  auto reduction = Reduction::train(at, config_.dim, config_.metric, interrupt);
-  const auto agreement = [&] {
-    return try_short_codes(*reduction, stored, codes, quantizer, rows, sample, interrupt);
-  };
-  if (reduction && agreement() < kLeastAgreement) reduction.reset();
+  std::optional<ShortCoder> coder;
+  if (auto reduction = Reduction::train(at, config_.dim, config_.metric, interrupt)) {
+    const double agreement =
+        try_short_codes(*reduction, stored, codes, quantizer, rows, sample, interrupt);
+    if (agreement >= kLeastAgreement) coder.emplace(std::move(*reduction));
+  }
+  if (!coder && SignQuantizer::possible(config_.dim)) {
+    auto signs = SignQuantizer::train(at, config_.dim, config_.metric);
+    const SignAgreement agreement = try_signs(signs, stored, codes, quantizer, rows, interrupt);
+    if (agreement.near_pass >= kLeastAgreement && agreement.far_pass <= kMostFarPass) {
+      coder.emplace(std::move(signs));
+    }
+  }
   forget();
-  if (!reduction) {
+  if (!coder) {
     for (const char* name : {kShortCodes.name, kShortCodes.fix_name, kReductionName}) {
       if (files_.exists(path(name))) files_.remove(path(name));
     }
     unsaved_ = true;
   } else {
-    // First of all the codes of another reduction go.
-    const std::string bytes = reduction->to_bytes();
+    // First of all the codes that something else has made go.
+    const std::string bytes = coder->to_bytes();
     auto made = CodeFiles::create(files_, config_.directory, kShortCodes,
-                                  header(*reduction, config_.generation, bytes, rows));
-    write_reduction(config_.directory, bytes);
+                                  header(*coder, config_.generation, bytes, rows));
+    write_coder(config_.directory, bytes);
     part_ = made->part();
-    reduction_ = std::make_shared<const Reduction>(std::move(*reduction));
+    coder_ = std::make_shared<const ShortCoder>(std::move(*coder));
     made_ = std::move(made);
   }
   decided_rows_ = rows;
@@ -158,7 +167,7 @@ void ShortCodeMaker::decide(const View& view, const CodesView& codes,
 
 void ShortCodeMaker::follow(const View& view, Row last, std::size_t threads, Interrupt* interrupt) {
   struct Worker {
-    Reduction::Scratch scratch;
+    ShortCoder::Scratch scratch;
     Reduction::Held held;
   };
   std::vector<Worker> workers(std::max<std::size_t>(threads, 1));
@@ -166,7 +175,7 @@ void ShortCodeMaker::follow(const View& view, Row last, std::size_t threads, Int
   made_->append(view, made_->piece_end(last), threads, interrupt,
                 [&](const float* row, std::uint8_t* code, std::size_t thread) {
                   Worker& worker = workers[thread];
-                  reduction_->encode(row, worker.scratch, code, worker.held);
+                  coder_->encode(row, worker.scratch, code, worker.held);
                   return 0.0F;
                 });
   part_ = made_->part();
@@ -185,7 +194,7 @@ void ShortCodeMaker::show(IndexView& out) const {
   out.short_decided = given_up_ ? 0 : decided_rows_;
   if (!part_) return;
   out.short_codes = part_;
-  out.reduction = reduction_;
+  out.short_coder = coder_;
 }
 
 std::optional<ManifestDerived> ShortCodeMaker::save(Row published) {
@@ -203,15 +212,15 @@ std::optional<ManifestDerived> ShortCodeMaker::copy(const IndexView& index,
   const Row decided = std::min<Row>(index.short_decided, mapping.kept_below(mapping.old_rows()));
   if (decided == 0) return std::nullopt;
   if (!index.short_codes) return ManifestDerived{kShortCodes.derived, "", decided, 0};
-  const std::string bytes = index.reduction->to_bytes();
-  const ManifestDerived out = CodeFiles::copy(files_, directory, kShortCodes,
-                                              header(*index.reduction, generation, bytes, decided),
-                                              *index.short_codes, mapping, interrupt);
-  write_reduction(directory, bytes);
+  const std::string bytes = index.short_coder->to_bytes();
+  const ManifestDerived out = CodeFiles::copy(
+      files_, directory, kShortCodes, header(*index.short_coder, generation, bytes, decided),
+      *index.short_codes, mapping, interrupt);
+  write_coder(directory, bytes);
   return out;
 }
 
-void ShortCodeMaker::write_reduction(const std::string& directory, const std::string& bytes) const {
+void ShortCodeMaker::write_coder(const std::string& directory, const std::string& bytes) const {
   const std::string temporary = directory + "/" + kTemporaryName;
   {
     const std::unique_ptr<File> file = files_.open(temporary, OpenMode::kCreate);
@@ -223,15 +232,15 @@ void ShortCodeMaker::write_reduction(const std::string& directory, const std::st
   files_.sync_dir(directory);
 }
 
-StridedHeader ShortCodeMaker::header(const Reduction& reduction, std::uint64_t generation,
+StridedHeader ShortCodeMaker::header(const ShortCoder& coder, std::uint64_t generation,
                                      const std::string& bytes, Row decided) const {
   StridedHeader out;
   out.kind = StridedKind::kCodes;
   out.uuid = config_.uuid;
   out.generation = generation;
   out.lineage = random_u64();
-  out.dimension = static_cast<std::uint32_t>(reduction.components());
-  out.stride = static_cast<std::uint32_t>(reduction.stride());
+  out.dimension = static_cast<std::uint32_t>(coder.code_bytes());
+  out.stride = static_cast<std::uint32_t>(coder.stride());
   out.opaque = to_bytes({.crc = last_crc(bytes), .decided_rows = decided});
   return out;
 }

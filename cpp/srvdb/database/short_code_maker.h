@@ -1,13 +1,13 @@
 // The short codes of one generation: whether there are to be any, and keeping them in step.
 // Internal to Indexer, whose mutex guards it.
 //
-// reduction.bin says how they are made, short.i8 has them. Whether short codes pay depends on the
-// rows, so it is decided by a sample of those there are: by how much few directions hold
-// (quant/reduction.h), and by trying them (short_code_trial.h). It is decided again when rows have
-// become four times as many, or a quarter of them came since, while this process had the
-// generation open, and the components hold less of these. What was decided outlasts the process:
-// the manifest's entry names no file where there are to be none. Which rows there are at that
-// moment depends on timing, and so do short codes.
+// reduction.bin says how they are made, short.i8 has them. Whether short codes pay, and of which
+// form (quant/short_coder.h), depends on the rows, so it is decided by a sample of those there are:
+// by how much few directions hold, and by trying them (short_code_trial.h); components first, which
+// are shorter. It is decided again when rows have become four times as many, or a quarter of them
+// came since, while this process had the generation open, and the components hold less of these.
+// What was decided outlasts the process: the manifest's entry names no file where there are to be
+// none. Which rows there are at that moment depends on timing, and so do short codes.
 #pragma once
 
 #include <atomic>
@@ -22,7 +22,7 @@
 #include "srvdb/database/index_view.h"
 #include "srvdb/database/view.h"
 #include "srvdb/index/row_mapping.h"
-#include "srvdb/quant/reduction.h"
+#include "srvdb/quant/short_coder.h"
 #include "srvdb/storage/manifest.h"
 
 namespace srvdb {
@@ -31,8 +31,8 @@ inline constexpr const char* kReductionName = "reduction.bin";
 
 // What short codes with that header were made by. Throws Error(kCorruption) when reduction.bin is
 // something else, or does not fit them; what the file layer throws when it is not there.
-Reduction read_reduction(FileSystem& files, const std::string& directory,
-                         const StridedHeader& codes, std::size_t dim, Metric metric);
+ShortCoder read_short_coder(FileSystem& files, const std::string& directory,
+                            const StridedHeader& codes, std::size_t dim, Metric metric);
 
 // For tests: as if ShortCodeMaker::kLeastRows were that many from now on.
 void set_least_short_coded_rows_for_tests(Row rows);
@@ -85,9 +85,9 @@ class ShortCodeMaker {
                                       Interrupt* interrupt) const;
 
  private:
-  void write_reduction(const std::string& directory, const std::string& bytes) const;
-  StridedHeader header(const Reduction& reduction, std::uint64_t generation,
-                       const std::string& bytes, Row decided) const;
+  void write_coder(const std::string& directory, const std::string& bytes) const;
+  StridedHeader header(const ShortCoder& coder, std::uint64_t generation, const std::string& bytes,
+                       Row decided) const;
   std::string path(const char* name) const { return config_.directory + "/" + name; }
 
   FileSystem& files_;
@@ -95,7 +95,7 @@ class ShortCodeMaker {
   Row decided_rows_ = 0;  // that there were when it was decided; 0: not decided
   bool given_up_ = false;
   std::atomic<bool> unsaved_{false};
-  std::shared_ptr<const Reduction> reduction_;
+  std::shared_ptr<const ShortCoder> coder_;
   std::unique_ptr<CodeFiles> made_;       // null where there are none
   std::shared_ptr<const CodePart> part_;  // what is shown of them
   Reduction::Held held_;                  // of rows that were coded since the decision, here,

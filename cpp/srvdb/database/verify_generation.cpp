@@ -331,7 +331,7 @@ void GenerationCheck::check_codes_header(const StridedHeader& header, const Code
                          Problem::Kind::kUnfinished);
   }
   try {
-    read_reduction(files_, directory_, header, dimension(), metric);
+    read_short_coder(files_, directory_, header, dimension(), metric);
   } catch (const Error& error) {
     derived(kReductionName, 0, error.what());
   }

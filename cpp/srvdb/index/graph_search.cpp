@@ -88,11 +88,12 @@ std::vector<ScoredRow> rerank(const RowsView& rows, const CodesView& codes,
   return best;
 }
 
-// What a query is turned into: for the usual codes, and for those that the walk goes by.
+// What a query is turned into: for the usual codes, and for short ones of either form.
 struct Prepared {
   CodeQuery usual;
-  CodeQuery shorter;
-  Reduction::Scratch scratch;
+  CodeQuery components;
+  SignQuery signs;
+  ShortCoder::Scratch scratch;
 };
 
 // Puts candidates in order by the usual codes instead of those that they were found by.
@@ -130,6 +131,7 @@ WalkEnd walk_to_end(AnyWalk walk, const WalkOptions& options, std::vector<Neighb
     options.counts->seen += walk.counts().seen;
     options.counts->expanded += walk.counts().expanded;
     options.counts->hopped += walk.counts().hopped;
+    options.counts->left_out += walk.counts().left_out;
   }
   if (walk.end() == WalkEnd::kComplete) walk.take(out);
   return walk.end();
@@ -147,7 +149,8 @@ struct Searching {
   Row limit = 0;
   std::size_t excluded = 0;
   std::size_t ef = 0;
-  bool by_short_codes = false;
+  const Reduction* components = nullptr;  // that the walk goes by
+  const SignQuantizer* signs = nullptr;   // that it asks
   SearchPlan plan;
 
   Searching(const Graph& g, const RowsView& r, const CodesView& c, const ScalarQuantizer& q,
@@ -156,8 +159,11 @@ struct Searching {
     limit = std::min({options.limit, rows.rows, codes.rows, graph.linked()});
     excluded = options.excluded != nullptr ? options.excluded->count(0, limit) : 0;
     ef = std::max(options.ef, options.k);
-    by_short_codes =
-        options.short_codes.reduction != nullptr && options.short_codes.codes.rows >= limit;
+    const ShortCodes& shorter = options.short_codes;
+    if (shorter.coder != nullptr && shorter.codes.rows >= limit) {
+      components = shorter.coder->components();
+      if (excluded == 0) signs = shorter.coder->signs();
+    }
     plan = plan_search({.rows = limit,
                         .eligible = limit - excluded,
                         .ef = ef,
@@ -169,19 +175,19 @@ struct Searching {
   }
   // Of the walk.
   const CodesView& walk_codes() const noexcept {
-    return by_short_codes ? options.short_codes.codes : codes;
+    return components != nullptr ? options.short_codes.codes : codes;
   }
   const CodeQuery& walk_query(const Prepared& prepared) const noexcept {
-    return by_short_codes ? prepared.shorter : prepared.usual;
+    return components != nullptr ? prepared.components : prepared.usual;
   }
   void prepare(const float* query, Prepared& prepared) const {
     quantizer.prepare(query, prepared.usual);
-    if (by_short_codes && plan.walk) {
-      options.short_codes.reduction->prepare(query, prepared.scratch, prepared.shorter);
+    if (components != nullptr && plan.walk) {
+      components->prepare(query, prepared.scratch.components, prepared.components);
     }
   }
   const RowBitmap* bitmap() const noexcept { return excluded != 0 ? options.excluded : nullptr; }
-  WalkOptions walk_options() const noexcept {
+  WalkOptions walk_options(const float* query, Prepared& prepared) const noexcept {
     const double dimension = graph.dimension().of(graph.linked());
     const std::size_t width = std::max<std::size_t>(options.ef, 1);  // WalkPool raises it to k
     const double per_hit = static_cast<double>(width) / static_cast<double>(options.k);
@@ -195,6 +201,11 @@ struct Searching {
             .far = plan.far,
             .budget = plan.budget,
             .barred = options.barred,
+            .signs = {.codes = options.short_codes.codes,
+                      .quantizer = signs,
+                      .vector = query,
+                      .scratch = &prepared.scratch.signs,
+                      .query = &prepared.signs},
             .counts = options.counts};
   }
   // The answer from what a walk has found (`end`: how), or from a scan when that is not all.
@@ -212,7 +223,7 @@ struct Searching {
                  .excluded = bitmap(),
                  .interrupt = options.interrupt},
                 found);
-    } else if (by_short_codes) {
+    } else if (components != nullptr) {
       reorder(codes, prepared.usual, found);
     }
     const std::size_t sample = result.scanned ? kScanSample : kSample;
@@ -235,7 +246,7 @@ struct Turn {
     searching.prepare(vector, prepared);
     distance.emplace(searching.walk_query(prepared));
     walk.emplace(searching.graph, searching.walk_codes(), *distance, searching.limit,
-                 searching.walk_options(), scratch);
+                 searching.walk_options(vector, prepared), scratch);
     walk->enter();
   }
 };
@@ -266,7 +277,7 @@ GraphResult graph_search(const Graph& graph, const RowsView& rows, const CodesVi
   WalkEnd end = WalkEnd::kComplete;
   if (searching.plan.walk) {
     end = graph_walk(graph, searching.walk_codes(), CodeDistance(searching.walk_query(prepared)),
-                     searching.walk_options(), found);
+                     searching.walk_options(query, prepared), found);
   }
   return searching.answer(end, prepared, query, found);
 }

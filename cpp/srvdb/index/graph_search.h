@@ -1,10 +1,10 @@
 // Walking a graph: the rows nearest to a query by code, and then by exact score.
 //
-// Best-first search on 8-bit codes (or on short ones, ShortCodes) from the best of a table of entry
-// rows. The table is a function of the number of linked rows (rows evenly spaced), so it needs no
-// storage and no upkeep. The walk keeps a pool of the best candidates. Of excluded rows only the
-// links count (filtered_walk.h); where so few rows are eligible that it costs less to look at them
-// one by one, they are scanned (search_plan.h).
+// Best-first search on 8-bit codes (or with short ones, ShortCodes) from the best of a table of
+// entry rows. The table is a function of the number of linked rows (rows evenly spaced), so it
+// needs no storage and no upkeep. The walk keeps a pool of the best candidates. Of excluded rows
+// only the links count (filtered_walk.h); where so few rows are eligible that it costs less to look
+// at them one by one, they are scanned (search_plan.h).
 //
 // Damage never crashes a walk, makes it endless or lets it answer wrongly: it ends with
 // WalkEnd::kDamaged, and the caller drops the graph and scans. Thread safety: any number of
@@ -20,8 +20,8 @@
 #include "srvdb/index/row_bitmap.h"
 #include "srvdb/index/rows.h"
 #include "srvdb/index/scored_row.h"
-#include "srvdb/quant/reduction.h"
 #include "srvdb/quant/scalar_quantizer.h"
+#include "srvdb/quant/short_coder.h"
 
 namespace srvdb {
 
@@ -36,6 +36,17 @@ struct WalkCounts {
   std::size_t seen = 0;      // rows whose distance was taken, entries left out
   std::size_t expanded = 0;  // rows whose neighbours were looked at
   std::size_t hopped = 0;    // excluded rows whose links were looked at
+  std::size_t left_out = 0;  // rows whose signs said that they need not be measured (seen, too)
+};
+
+// Codes of signs of all rows that a walk may come to, and what prepares a query for them: that is
+// done when the walk turns out to need it.
+struct SignFilter {
+  CodesView codes;
+  const SignQuantizer* quantizer = nullptr;  // null: there are none
+  const float* vector = nullptr;             // the query
+  SignQuantizer::Scratch* scratch = nullptr;
+  SignQuery* query = nullptr;
 };
 
 struct WalkOptions {
@@ -52,7 +63,8 @@ struct WalkOptions {
   bool far = false;
   // Rows to be seen, and excluded rows whose links are looked at, about, before giving up.
   std::size_t budget = static_cast<std::size_t>(-1);
-  Row barred = kNoRow;  // as if it were not there: neither returned nor walked through
+  Row barred = kNoRow;    // as if it were not there: neither returned nor walked through
+  SignFilter signs = {};  // without excluded rows: only rows that they let pass are measured
   WalkCounts* counts = nullptr;
 };
 
@@ -62,10 +74,10 @@ struct WalkOptions {
 WalkEnd graph_walk(const Graph& graph, const CodesView& codes, const CodeDistance& query,
                    const WalkOptions& options, std::vector<Neighbor>& out);
 
-// Short codes of rows [0, codes.rows), for a walk to go by.
+// Short codes of rows [0, codes.rows).
 struct ShortCodes {
   CodesView codes;
-  const Reduction* reduction = nullptr;  // null: there are none
+  const ShortCoder* coder = nullptr;  // what they were made by; null: there are none
 };
 
 // How a search is done. Other than planned for measuring.
@@ -82,8 +94,9 @@ struct GraphSearchOptions {
   // Treated as if it were not there; for measuring with a row as the query (it may be a hit of a
   // scan, of which the caller takes it out).
   Row barred = kNoRow;
-  // Where they cover all rows below the limit a walk goes by these, and its candidates are put in
-  // order by the usual codes.
+  // Used where they cover all rows below the limit. A walk goes by components, and its candidates
+  // are put in order by the usual codes; or it asks signs which rows to measure, where no row is
+  // excluded.
   ShortCodes short_codes = {};
   Interrupt* interrupt = nullptr;
   SearchWay way = SearchWay::kPlanned;

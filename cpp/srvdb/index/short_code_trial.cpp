@@ -82,17 +82,14 @@ class Trial {
   CodeQuery query_;
 };
 
-}  // namespace
-
-double try_short_codes(const Reduction& reduction, const RowsView& rows, const CodesView& codes,
-                       const ScalarQuantizer& quantizer, Row n, std::span<const Row> sample,
-                       Interrupt* interrupt) {
-  Trial trial(reduction, rows, n, sample, interrupt);
+// Calls with(row, query, found) for each row tried, its usual CodeQuery and the kAround rows
+// nearest to it by usual codes, where there are `least` and they are not all the same to these.
+template <typename With>
+void for_rows_tried(const RowsView& rows, const CodesView& codes, const ScalarQuantizer& quantizer,
+                    Row n, std::size_t least, Interrupt* interrupt, const With& with) {
   const auto window = static_cast<Row>(std::min<std::size_t>(n, kWindowBytes / codes.stride));
   CodeQuery usual;
   std::vector<Neighbor> found;
-  std::size_t wanted = 0;
-  std::size_t kept = 0;
   for (std::size_t i = 0; i < kTried && n > 0; ++i) {
     check(interrupt);
     const auto row = static_cast<Row>((2 * i + 1) * std::size_t{n} / (2 * kTried));
@@ -106,12 +103,65 @@ double try_short_codes(const Reduction& reduction, const RowsView& rows, const C
     scan.interrupt = interrupt;
     code_scan(codes, CodeDistance(usual), scan, found);
     std::erase_if(found, [&](const Neighbor& near) { return near.row == row; });
-    // Too few, or all the same to the usual codes.
-    if (found.size() < kKept + kNear || found.front().key == found.back().key) continue;
-    wanted += kNear;
-    kept += trial.kept(row, found);
+    if (found.size() < least || found.front().key == found.back().key) continue;
+    with(row, usual, found);
   }
-  return wanted == 0 ? 1 : static_cast<double>(kept) / static_cast<double>(wanted);
+}
+
+double part_of(std::size_t some, std::size_t all) noexcept {
+  return all == 0 ? 1 : static_cast<double>(some) / static_cast<double>(all);
+}
+
+}  // namespace
+
+double try_short_codes(const Reduction& reduction, const RowsView& rows, const CodesView& codes,
+                       const ScalarQuantizer& quantizer, Row n, std::span<const Row> sample,
+                       Interrupt* interrupt) {
+  Trial trial(reduction, rows, n, sample, interrupt);
+  std::size_t wanted = 0;
+  std::size_t kept = 0;
+  for_rows_tried(rows, codes, quantizer, n, kKept + kNear, interrupt,
+                 [&](Row row, const CodeQuery&, const std::vector<Neighbor>& found) {
+                   wanted += kNear;
+                   kept += trial.kept(row, found);
+                 });
+  return part_of(kept, wanted);
+}
+
+SignAgreement try_signs(const SignQuantizer& signs, const RowsView& rows, const CodesView& codes,
+                        const ScalarQuantizer& quantizer, Row n, Interrupt* interrupt) {
+  constexpr std::size_t kLast = 40;  // candidate of a walk
+  constexpr std::size_t kFar = 100;  // rows from here on need not be measured
+  const std::size_t stride = signs.stride();
+  AlignedBuffer<std::uint8_t> of_found((kAround + 1) * stride);
+  std::vector<std::uint32_t> ids;
+  std::vector<std::uint32_t> passed(kAround + 1);
+  SignQuantizer::Scratch scratch;
+  SignQuery query;
+  std::size_t near = 0;
+  std::size_t far = 0;
+  std::size_t near_passed = 0;
+  std::size_t far_passed = 0;
+  const auto take = [&](Row row, const CodeQuery& usual, const std::vector<Neighbor>& found) {
+    signs.prepare(rows.row(row), scratch, query);
+    ids.clear();
+    for (const Neighbor& other : found) {
+      rows.verify(other.row);
+      signs.encode(rows.row(other.row), scratch, of_found.data() + ids.size() * stride);
+      ids.push_back(static_cast<std::uint32_t>(ids.size()));
+    }
+    const double score = usual.approx_score(found[kLast - 1].key);
+    const std::size_t n_passed =
+        query.select(score, of_found.data(), stride, ids.data(), ids.size(), passed.data());
+    near += kNear;
+    far += ids.size() - kFar;
+    for (std::size_t i = 0; i < n_passed; ++i) {
+      near_passed += passed[i] < kNear ? 1u : 0u;
+      far_passed += passed[i] >= kFar ? 1u : 0u;
+    }
+  };
+  for_rows_tried(rows, codes, quantizer, n, kAround, interrupt, take);
+  return {.near_pass = part_of(near_passed, near), .far_pass = part_of(far_passed, far)};
 }
 
 }  // namespace srvdb

@@ -7,6 +7,7 @@
 #include "srvdb/index/rows.h"
 #include "srvdb/quant/reduction.h"
 #include "srvdb/quant/scalar_quantizer.h"
+#include "srvdb/quant/sign_quantizer.h"
 
 namespace srvdb {
 
@@ -19,5 +20,15 @@ namespace srvdb {
 double try_short_codes(const Reduction& reduction, const RowsView& rows, const CodesView& codes,
                        const ScalarQuantizer& quantizer, Row n, std::span<const Row> sample,
                        Interrupt* interrupt);
+
+// How well signs tell rows apart for a walk of which the 40-th nearest row is the last candidate:
+// of rows as above, the mean part of the 10 nearest that pass, and of those from the 101st to the
+// 200th that do. Both are 1 where there are too few rows to say.
+struct SignAgreement {
+  double near_pass = 1;
+  double far_pass = 1;
+};
+SignAgreement try_signs(const SignQuantizer& signs, const RowsView& rows, const CodesView& codes,
+                        const ScalarQuantizer& quantizer, Row n, Interrupt* interrupt);
 
 }  // namespace srvdb

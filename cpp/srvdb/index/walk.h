@@ -33,7 +33,9 @@ class Walk {
         fresh_(scratch.fresh),
         pool_(scratch, options, query),
         entries_kept_(std::max(kEntriesKept, options.ef / 2)),
-        budget_(options.budget) {
+        budget_(options.budget),
+        signs_(options.signs),
+        passed_(scratch.rows) {
     visited_.clear(limit);
     step_ = std::max<std::size_t>(graph.params().bound(), kMaxEntries + 1);
     if (fresh_.size() < step_ + 16) fresh_.resize(step_ + 16);
@@ -65,6 +67,7 @@ class Walk {
   // before has found. That costs half a percent more rows (at the beginning, when every row leads
   // to better ones, it would cost more).
   bool step() {
+    if (filtering_) return filtered_step();
     const std::size_t asked = visited_.size();
     Row row = 0;
     if (pool_.next(row)) {
@@ -77,6 +80,7 @@ class Walk {
     const std::size_t last = expanded_ > kStrict ? asked : visited_.size();
     measure(last, visited_.size(), pool_.limit());
     prefetch_next();
+    if (signs_.quantizer != nullptr) consider_filtering();
     return visited_.size() <= budget_ || finish(WalkEnd::kOverBudget);
   }
   WalkEnd end() const noexcept { return end_; }
@@ -87,11 +91,17 @@ class Walk {
       out.push_back({pool_entry::key(entry), pool_entry::row(entry)});
     }
   }
-  WalkCounts counts() const noexcept { return {.seen = visited_.size(), .expanded = expanded_}; }
+  WalkCounts counts() const noexcept {
+    return {.seen = visited_.size(), .expanded = expanded_, .left_out = left_out_};
+  }
 
  private:
   // Rows expanded in strict order.
   static constexpr std::size_t kStrict = 5;
+  // Likewise before signs are asked: at the beginning nearly all rows would pass. They are not
+  // asked about fewer than kFew rows of a step.
+  static constexpr std::size_t kUnfiltered = 8;
+  static constexpr std::size_t kFew = 7;
   static constexpr std::size_t kEntriesAhead = 16;  // entry rows on their way from memory
   static constexpr std::size_t kEntriesKept = 16;   // of them, at least: all but few are far away
   static constexpr std::size_t kAtFirst = 8;        // rows asked for before any is measured
@@ -111,6 +121,77 @@ class Walk {
                            [node](std::uint32_t i) { return Graph::load_word(node + 2 + i); });
   }
 
+  // ---- with signs
+
+  // Begins it once there is a limit to compare with, where steps find many rows: in a cluster they
+  // soon find few, and signs would cost more than they save.
+  void consider_filtering() {
+    if (expanded_ == kUnfiltered / 2) seen_before_ = visited_.size();
+    if (expanded_ < kUnfiltered || pool_.limit() == INT32_MAX ||
+        visited_.size() - seen_before_ < (expanded_ - kUnfiltered / 2) * kFew) {
+      return;
+    }
+    measure(asked_, asked_, pool_.limit());
+    const std::size_t most = step_ + kFew;  // rows that pass before they are measured
+    if (passed_.size() < most) passed_.resize(most);
+    if (fresh_.size() < most + 16) fresh_.resize(most + 16);
+    signs_.quantizer->prepare(signs_.vector, *signs_.scratch, *signs_.query);
+    compared_ = visited_.size();
+    n_passed_ = 0;
+    filtering_ = true;
+  }
+
+  // As step(); a row's neighbours take three steps. In that of the row their signs are asked for
+  // from memory; in the next they are compared, and the codes of those that pass are asked for;
+  // then these are measured. To choose without knowing what the two rows before have found costs
+  // less than a percent more rows.
+  bool filtered_step() {
+    const std::size_t first = visited_.size();
+    Row row = 0;
+    if (pool_.next(row)) {
+      if (!gather(row)) return finish(WalkEnd::kDamaged);
+      ++expanded_;
+    } else if (n_passed_ == 0 && compared_ == first) {
+      return finish(WalkEnd::kComplete);
+    }
+    prefetch_next();
+    const Row* const rows = visited_.rows();
+    const bool few = visited_.size() < first + kFew;
+    const CodesView& asked = few ? codes_ : signs_.codes;
+    for (std::size_t i = first; i < visited_.size(); ++i) prefetch_code(asked, rows[i]);
+    if (n_passed_ != 0) {
+      codes_.verify(passed_.data(), n_passed_);
+      pool_.insert(fresh_.data(), query_.near(codes_.base, passed_.data(), n_passed_, n_passed_,
+                                              n_passed_, pool_.limit(), fresh_.data()));
+      n_passed_ = 0;
+    }
+    if (compared_ != first) compare(rows + compared_, first - compared_);
+    compared_ = first;
+    if (few) {
+      std::copy(rows + first, rows + visited_.size(), passed_.data() + n_passed_);
+      n_passed_ += visited_.size() - first;
+      compared_ = visited_.size();
+    }
+    prefetch_next();
+    return visited_.size() <= budget_ || finish(WalkEnd::kOverBudget);
+  }
+
+  // Takes note of those of the rows that their signs let pass, and asks for their codes.
+  void compare(const Row* rows, std::size_t n) {
+    const CodesView& codes = signs_.codes;
+    codes.verify(rows, n);
+    const double score = query_.approx_score(pool_.limit());
+    n_passed_ = signs_.query->select(score, codes.base, codes.stride, rows, n, passed_.data());
+    for (std::size_t i = 0; i < n_passed_; ++i) prefetch_code(codes_, passed_[i]);
+    left_out_ += n - n_passed_;
+  }
+
+  static void prefetch_code(const CodesView& codes, Row row) noexcept {
+    prefetch_lines(codes.base + std::size_t{row} * codes.stride, codes.stride);
+  }
+
+  // ----
+
   void prefetch_next() noexcept {
     Row next = 0;
     if (pool_.peek(next)) graph_.prefetch(next);
@@ -122,10 +203,7 @@ class Walk {
     const Row* const ids = visited_.rows() + measured_;
     const std::size_t n = last - measured_;
     const std::size_t first = n != 0 ? std::min(last, measured_ + kAtFirst) : end;
-    for (; asked_ < first; ++asked_) {
-      prefetch_lines(codes_.base + std::size_t{visited_.rows()[asked_]} * codes_.stride,
-                     codes_.stride);
-    }
+    for (; asked_ < first; ++asked_) prefetch_code(codes_, visited_.rows()[asked_]);
     codes_.verify(ids, n);
     if (n != 0) {
       pool_.insert(fresh_.data(), query_.near(codes_.base, ids, n, asked_ - measured_,
@@ -150,6 +228,13 @@ class Walk {
   std::size_t asked_ = 0;     // nor asked for from here on
   std::size_t expanded_ = 0;
   WalkEnd end_ = WalkEnd::kComplete;
+  const SignFilter signs_;
+  std::vector<Row>& passed_;  // rows that passed and have not been measured, the first
+  std::size_t n_passed_ = 0;  //   so many
+  std::size_t compared_ = 0;  // rows seen from here on have not been compared
+  std::size_t left_out_ = 0;
+  std::size_t seen_before_ = 0;  // in the first steps
+  bool filtering_ = false;
 };
 
 }  // namespace srvdb

@@ -152,7 +152,7 @@ struct WalkScratch {
   AlignedBuffer<std::uint64_t> pool;
   std::vector<std::uint64_t> fresh;  // candidates that a step has found
   RowMarks marks;                    // of a walk with excluded rows
-  std::vector<Row> rows;             // likewise: those seen
+  std::vector<Row> rows;             // likewise: those seen; else: that passed
   std::vector<Row> waypoints;        // likewise: excluded neighbours of a row
   std::vector<Row> links;            // likewise: of a node
 };

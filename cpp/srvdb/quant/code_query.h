@@ -175,6 +175,7 @@ class CodeDistance {
   std::size_t stride() const noexcept { return stride_; }
   double nearest_key() const noexcept { return nearest_key_; }
   double key_deviation(std::int32_t key) const noexcept { return prepared_->key_deviation(key); }
+  double approx_score(std::int32_t key) const noexcept { return prepared_->approx_score(key); }
 
  private:
   simd::CodeKernels kernels_;

@@ -96,6 +96,34 @@ struct Avx512Codes {
                        _mm_sub_epi32(_mm_setzero_si128(), totals(s0, s1, s2, s3)));
     }
   };
+
+  struct Signs {
+    struct Part {
+      __m512i bytes = _mm512_setzero_si512();
+    };
+    using Sum = Sums;
+    SRVDB_INLINE static void step(Part& part, const std::int8_t* q,
+                                  const std::uint8_t* bits) noexcept {
+      std::uint64_t word;
+      __builtin_memcpy(&word, bits, sizeof word);
+      part.bytes = _mm512_mask_add_epi8(part.bytes, word, part.bytes, _mm512_loadu_si512(q));
+    }
+    SRVDB_INLINE static void fold(Sum& sum, const Part& part) noexcept {
+      const __m512i ones = _mm512_set1_epi8(1);
+#ifdef __AVX512VNNI__
+      sum.a = _mm512_dpbusd_epi32(sum.a, ones, part.bytes);
+#else
+      sum.a = add_pairs(sum.a, _mm512_maddubs_epi16(ones, part.bytes), _mm512_set1_epi16(1));
+#endif
+    }
+    SRVDB_INLINE static std::int32_t total(const Sum& sum) noexcept {
+      return sum.total();
+    }
+    SRVDB_INLINE static void totals(const Sum& s0, const Sum& s1, const Sum& s2, const Sum& s3,
+                                    std::int32_t* out) noexcept {
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(out), Avx512Codes::totals(s0, s1, s2, s3));
+    }
+  };
 };
 
 struct Avx512Pool {

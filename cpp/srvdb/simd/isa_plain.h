@@ -34,6 +34,16 @@ struct PlainCodes {
     }
     SRVDB_INLINE static std::int32_t key(Sum sum) noexcept { return -sum; }
   };
+  struct Signs {
+    using Part = std::int32_t;
+    using Sum = std::int32_t;
+    SRVDB_INLINE static void step(Part& part, const std::int8_t* q,
+                                  const std::uint8_t* bits) noexcept {
+      for (std::size_t i = 0; i < 64; ++i) part += (bits[i / 8] >> (i % 8) & 1) != 0 ? q[i] : 0;
+    }
+    SRVDB_INLINE static void fold(Sum& sum, Part part) noexcept { sum += part; }
+    SRVDB_INLINE static std::int32_t total(Sum sum) noexcept { return sum; }
+  };
 };
 
 struct Baseline {

@@ -59,6 +59,36 @@ struct Sse2Codes {
     }
     SRVDB_INLINE static std::int32_t key(const Sum& sum) noexcept { return -sum.total(); }
   };
+
+  struct Signs {
+    struct Part {
+      __m128i bytes[4] = {_mm_setzero_si128(), _mm_setzero_si128(), _mm_setzero_si128(),
+                          _mm_setzero_si128()};
+    };
+    using Sum = Sums;
+    // 16 bits at a time: each lane has the byte of its bit, of which that bit is looked at.
+    SRVDB_INLINE static void step(Part& part, const std::int8_t* q,
+                                  const std::uint8_t* bits) noexcept {
+      const __m128i one_bit = _mm_set1_epi64x(static_cast<long long>(0x8040201008040201U));
+      for (std::size_t i = 0; i < 4; ++i) {
+        const __m128i both = _mm_cvtsi32_si128(bits[2 * i] | bits[2 * i + 1] << 8);
+        const __m128i twice = _mm_unpacklo_epi8(both, both);
+        const __m128i four = _mm_unpacklo_epi16(twice, twice);
+        const __m128i spread = _mm_unpacklo_epi32(four, four);
+        const __m128i set = _mm_cmpeq_epi8(_mm_and_si128(spread, one_bit), one_bit);
+        part.bytes[i] = _mm_add_epi8(part.bytes[i], _mm_and_si128(set, load16(q + 16 * i)));
+      }
+    }
+    SRVDB_INLINE static void fold(Sum& sum, const Part& part) noexcept {
+      const __m128i zero = _mm_setzero_si128();
+      const __m128i ones = _mm_set1_epi16(1);
+      for (const __m128i& w : part.bytes) {
+        sum.a = add_pairs(sum.a, _mm_srai_epi16(_mm_unpacklo_epi8(zero, w), 8), ones);
+        sum.b = add_pairs(sum.b, _mm_srai_epi16(_mm_unpackhi_epi8(zero, w), 8), ones);
+      }
+    }
+    SRVDB_INLINE static std::int32_t total(const Sum& sum) noexcept { return sum.total(); }
+  };
 };
 
 struct Baseline {

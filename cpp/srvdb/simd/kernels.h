@@ -78,6 +78,18 @@ struct PoolKernels {
                       std::uint32_t limit, std::uint32_t* out, std::uint32_t* others,
                       std::size_t* n_others, std::uint32_t* largest) noexcept;
 };
+
+inline constexpr std::size_t kHadamardLanes = 16;
+// The largest magnitude of a component of a query that select_signs() is given.
+inline constexpr int kMostSignQuery = 15;
+
+// What the codes of rows' signs are compared with (quant/sign_quantizer.h).
+struct SignTest {
+  std::int32_t sum;  // of all components of the query
+  float weight;      // of a row's addend
+  float least;
+};
+
 inline constexpr std::size_t kPairColumns = 64;  // of a panel of codes come in multiples of it
 
 // How encode_u8 maps a component: code = clamp(nearest_even((x - shift) * mul), 0, max_code), in
@@ -180,6 +192,19 @@ struct Kernels {
   CodeKernels l2_u8;
   // key = -sum of code * query, query int8. Cannot overflow up to kMaxDimension.
   CodeKernels dot_u8s8;
+
+  // --- codes of signs. The Walsh-Hadamard transform of each of the kHadamardLanes columns of a
+  // row-major matrix of n floats in place, times `unit`. n is kHadamardLanes times a power of two.
+  // The same bits everywhere.
+  void (*hadamard_f32)(float* x, std::size_t n, float unit) noexcept;
+  // Of ids[0..n), in order, those for which
+  //   factor * (2 * sum of the query's components at set bits - test.sum) + test.weight * addend
+  // is not below test.least (a NaN is), to out, which has room for n; returns their number. A row
+  // is `bits` (a multiple of 64) bits, component i in bit i % 8 of byte i / 8, then factor and
+  // addend as float32. The same rows on every instruction set.
+  std::size_t (*select_signs)(const std::int8_t* query, std::size_t bits, const std::uint8_t* base,
+                              std::size_t stride, const std::uint32_t* ids, std::size_t n,
+                              const SignTest& test, std::uint32_t* out) noexcept;
 
   PoolKernels pool;
   // --- 8-bit codes, all pairs. A panel holds n rows ("columns") of codes in a layout that belongs

@@ -60,6 +60,37 @@ struct Avx2Codes {
     }
     SRVDB_INLINE static std::int32_t key(const Sum& sum) noexcept { return -sum.total(); }
   };
+
+  struct Signs {
+    struct Part {
+      __m256i low = _mm256_setzero_si256();
+      __m256i high = _mm256_setzero_si256();
+    };
+    using Sum = Sums;
+    // 32 bits at a time: each lane has the byte of its bit, of which that bit is looked at.
+    SRVDB_INLINE static __m256i picked(const std::int8_t* q, const std::uint8_t* bits) noexcept {
+      std::int32_t word;
+      __builtin_memcpy(&word, bits, sizeof word);
+      const __m256i place =
+          _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
+      const __m256i one_bit = _mm256_set1_epi64x(static_cast<long long>(0x8040201008040201U));
+      const __m256i spread = _mm256_shuffle_epi8(_mm256_set1_epi32(word), place);
+      const __m256i set = _mm256_cmpeq_epi8(_mm256_and_si256(spread, one_bit), one_bit);
+      return _mm256_and_si256(set, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(q)));
+    }
+    SRVDB_INLINE static void step(Part& part, const std::int8_t* q,
+                                  const std::uint8_t* bits) noexcept {
+      part.low = _mm256_add_epi8(part.low, picked(q, bits));
+      part.high = _mm256_add_epi8(part.high, picked(q + 32, bits + 4));
+    }
+    SRVDB_INLINE static void fold(Sum& sum, const Part& part) noexcept {
+      const __m256i ones = _mm256_set1_epi8(1);
+      const __m256i both = _mm256_add_epi16(_mm256_maddubs_epi16(ones, part.low),
+                                            _mm256_maddubs_epi16(ones, part.high));
+      sum.a = add_pairs(sum.a, both, _mm256_set1_epi16(1));
+    }
+    SRVDB_INLINE static std::int32_t total(const Sum& sum) noexcept { return sum.total(); }
+  };
 };
 
 struct Avx2Bits {

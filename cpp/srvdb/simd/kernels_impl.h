@@ -5,7 +5,7 @@
 //   kTileVectors    registers of rows in a tile, kTileQueries queries in a tile
 //   load_partial    the first n floats of a register (n < its width), the rest zero
 //   load_double     batch<double>::size floats widened to double
-//   Codes           64-byte steps of the code kernels (impl_codes.h)
+//   Codes           64-byte steps of the code kernels (impl_codes.h), and of signs (impl_signs.h)
 //   Pool            the pool of a graph walk (impl_pool.h)
 //   Pairs           all pairs of codes, where it has its own way (impl_pairs.h has the plain one)
 // Everything stands in an anonymous namespace and uses no inline function of the standard library:
@@ -16,9 +16,11 @@
 #include "srvdb/simd/impl_codes.h"
 #include "srvdb/simd/impl_double.h"
 #include "srvdb/simd/impl_float.h"
+#include "srvdb/simd/impl_hadamard.h"
 #include "srvdb/simd/impl_pairs.h"
 #include "srvdb/simd/impl_pool.h"
 #include "srvdb/simd/impl_rounding.h"
+#include "srvdb/simd/impl_signs.h"
 #include "srvdb/simd/impl_tile.h"
 #include "srvdb/simd/kernels.h"
 
@@ -71,6 +73,8 @@ constexpr Kernels make_kernels(const char* name) {
       .round_i16 = &Rounding::template round<std::int16_t>,
       .l2_u8 = make_code_kernels<typename Isa::Codes::L2, typename Isa::Pool>(),
       .dot_u8s8 = make_code_kernels<typename Isa::Codes::NegDot, typename Isa::Pool>(),
+      .hadamard_f32 = &hadamard<Isa>,
+      .select_signs = &SignLoops<typename Isa::Codes::Signs>::select,
       .pool = make_pool_kernels<typename Isa::Pool>(),
       .pack_pairs = &Pairs::pack,
       .pair_keys = &Pairs::keys,

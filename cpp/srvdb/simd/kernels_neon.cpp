@@ -51,6 +51,27 @@ struct NeonCodes {
     }
     SRVDB_INLINE static std::int32_t key(const Sum& sum) noexcept { return -sum.total(); }
   };
+
+  struct Signs {
+    struct Part {
+      int8x16_t bytes[4] = {vdupq_n_s8(0), vdupq_n_s8(0), vdupq_n_s8(0), vdupq_n_s8(0)};
+    };
+    using Sum = Sums;
+    // 16 bits at a time: each lane has the byte of its bit, of which that bit is looked at.
+    SRVDB_INLINE static void step(Part& part, const std::int8_t* q,
+                                  const std::uint8_t* bits) noexcept {
+      const uint8x16_t one_bit = vreinterpretq_u8_u64(vdupq_n_u64(0x8040201008040201U));
+      for (std::size_t i = 0; i < 4; ++i) {
+        const uint8x16_t spread = vcombine_u8(vdup_n_u8(bits[2 * i]), vdup_n_u8(bits[2 * i + 1]));
+        const int8x16_t set = vreinterpretq_s8_u8(vtstq_u8(spread, one_bit));
+        part.bytes[i] = vaddq_s8(part.bytes[i], vandq_s8(set, vld1q_s8(q + 16 * i)));
+      }
+    }
+    SRVDB_INLINE static void fold(Sum& sum, const Part& part) noexcept {
+      for (const int8x16_t& w : part.bytes) sum.a = vpadalq_s16(sum.a, vpaddlq_s8(w));
+    }
+    SRVDB_INLINE static std::int32_t total(const Sum& sum) noexcept { return sum.total(); }
+  };
 };
 
 struct Neon {

@@ -1,4 +1,5 @@
-// Short codes of a database: there where they pay, in step with the rows, never missed.
+// Short codes of a database, of either form: there where they pay, in step with the rows, never
+// missed.
 
 #include <gtest/gtest.h>
 
@@ -24,6 +25,8 @@ using testing::put_bytes;
 constexpr std::size_t kDim = 200;  // codes of 256 bytes, so short ones of 64
 constexpr std::size_t kRows = ShortCodeMaker::kLeastRows + 100;
 constexpr std::size_t kStride = 64;
+constexpr std::size_t kSignDim = 512;
+constexpr std::size_t kSignStride = 128;
 
 // Rows in `wide` directions, which are the same for all.
 std::vector<float> flat_rows(std::size_t n, std::size_t wide, std::uint32_t seed) {
@@ -40,51 +43,84 @@ std::vector<float> flat_rows(std::size_t n, std::size_t wide, std::uint32_t seed
   return out;
 }
 
+// Rows of kSignDim in groups about a ring, each in six directions that it shares with the groups
+// beside it: many in all, few about a row.
+std::vector<float> grouped_rows(std::size_t n, std::uint32_t seed) {
+  constexpr std::size_t kDirections = 240;
+  constexpr std::size_t kOwn = 6;
+  const std::vector<float> directions = random_rows(kDirections, kSignDim, 98);
+  const std::vector<float> along = random_rows(n, kOwn, seed);
+  std::vector<float> out(n * kSignDim);
+  for (std::size_t i = 0; i < n; ++i) {
+    for (std::size_t w = 0; w < kOwn; ++w) {
+      const std::size_t direction = (2 * (i * 7 + seed) + w) % kDirections;
+      for (std::size_t d = 0; d < kSignDim; ++d) {
+        out[i * kSignDim + d] += along[i * kOwn + w] * directions[direction * kSignDim + d];
+      }
+    }
+  }
+  return out;
+}
+
+enum class Form { kComponents, kSigns };
+
 class ShortCodesTest : public DatabaseTest {
  protected:
-  static OpenOptions options(bool background = false) {
+  explicit ShortCodesTest(Form form = Form::kComponents) : form_(form) {}
+  OpenOptions options(bool background = false) const {
     OpenOptions out;
     out.mode = Mode::kHnsw;
     out.metric = Metric::kL2;
-    out.m = 8;
-    out.ef_construction = 40;
+    out.m = form_ == Form::kSigns ? 16 : 8;
+    out.ef_construction = form_ == Form::kSigns ? 100 : 40;
     out.background = background;
     return out;
   }
-  static void add(Database& db, const std::vector<float>& rows, std::size_t first = 0) {
-    const Ids ids("r", first, rows.size() / kDim);
-    db.add({ids.views, rows.data(), kDim, {}});
+  std::size_t dim() const { return form_ == Form::kSigns ? kSignDim : kDim; }
+  std::size_t stride() const { return form_ == Form::kSigns ? kSignStride : kStride; }
+  std::vector<float> rows_of(std::size_t n, std::uint32_t seed) const {
+    return form_ == Form::kSigns ? grouped_rows(n, seed) : flat_rows(n, 12, seed);
   }
-  // One database of kRows rows in a few directions, linked, that each test has a copy of.
-  static void SetUpTestSuite() {
-    std::string name = (scratch_root() / "srvdb-short-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(name.data()), nullptr);
-    made_ = new std::string(name);
-    const auto db = Database::open(*made_ + "/db", options());
-    add(*db, flat_rows(kRows, 12, 1));
-    db->optimize(2, nullptr, nullptr);
+  void add(Database& db, const std::vector<float>& rows, std::size_t first = 0) const {
+    const Ids ids("r", first, rows.size() / dim());
+    db.add({ids.views, rows.data(), dim(), {}});
+  }
+  // Of each form one database of kRows rows, linked, that each test has a copy of.
+  void take_copy() const {
+    if (made_ == nullptr) {
+      std::string name = (scratch_root() / "srvdb-short-XXXXXX").string();
+      ASSERT_NE(::mkdtemp(name.data()), nullptr);
+      made_ = new std::string(name);
+    }
+    const std::string from = *made_ + (form_ == Form::kSigns ? "/signs" : "/components");
+    if (!fs::exists(from)) {
+      const auto db = Database::open(from, options());
+      add(*db, rows_of(kRows, 1));
+      db->optimize(2, nullptr, nullptr);
+    }
+    fs::copy(from, path_, fs::copy_options::recursive);
   }
   static void TearDownTestSuite() {
-    fs::remove_all(*made_);
+    if (made_ != nullptr) fs::remove_all(*made_);
     delete made_;
+    made_ = nullptr;
   }
   void TearDown() override {
     set_least_short_coded_rows_for_tests(ShortCodeMaker::kLeastRows);
     DatabaseTest::TearDown();
   }
-  void take_copy() { fs::copy(*made_ + "/db", path_, fs::copy_options::recursive); }
   std::string file(const std::string& name, int generation = 1) const {
     return path_ + numbered("/gen-", static_cast<std::size_t>(generation)) + "/" + name;
   }
   // recall@10 of 60 queries like the rows, against exact search.
-  static double recall(Database& db, std::uint32_t ef = 60) {
-    const std::vector<float> queries = flat_rows(60, 12, 5);
+  double recall(Database& db, std::uint32_t ef = 60) const {
+    const std::vector<float> queries = rows_of(60, 5);
     std::size_t right = 0;
-    const auto batch = db.search_batch(queries.data(), 60, kDim, {.k = 10, .ef = ef});
+    const auto batch = db.search_batch(queries.data(), 60, dim(), {.k = 10, .ef = ef});
     for (std::size_t q = 0; q < 60; ++q) {
-      const float* const query = queries.data() + q * kDim;
-      const auto truth = ids_of(db.search(query, kDim, {.k = 10, .exact = true}));
-      const auto found = ids_of(db.search(query, kDim, {.k = 10, .ef = ef}));
+      const float* const query = queries.data() + q * dim();
+      const auto truth = ids_of(db.search(query, dim(), {.k = 10, .exact = true}));
+      const auto found = ids_of(db.search(query, dim(), {.k = 10, .ef = ef}));
       EXPECT_EQ(ids_of(batch[q]), found);
       for (const std::string& id : found) {
         right += static_cast<std::size_t>(std::count(truth.begin(), truth.end(), id));
@@ -93,12 +129,23 @@ class ShortCodesTest : public DatabaseTest {
     return static_cast<double>(right) / 600;
   }
 
+  const Form form_;
   static std::string* made_;
 };
 
 std::string* ShortCodesTest::made_ = nullptr;
 
-TEST_F(ShortCodesTest, AreMadeWhereFewDirectionsHoldNearlyAllAndFindWhatUsualCodesFind) {
+class ShortCodesOfEachForm : public ShortCodesTest, public ::testing::WithParamInterface<Form> {
+ protected:
+  ShortCodesOfEachForm() : ShortCodesTest(GetParam()) {}
+};
+
+INSTANTIATE_TEST_SUITE_P(Forms, ShortCodesOfEachForm,
+                         ::testing::Values(Form::kComponents, Form::kSigns), [](const auto& info) {
+                           return info.param == Form::kSigns ? "Signs" : "Components";
+                         });
+
+TEST_P(ShortCodesOfEachForm, AreMadeWhereTheyPayAndFindWhatUsualCodesFind) {
   take_copy();
   double by_short_codes = 0;
   {
@@ -107,7 +154,7 @@ TEST_F(ShortCodesTest, AreMadeWhereFewDirectionsHoldNearlyAllAndFindWhatUsualCod
     by_short_codes = recall(*db);
     EXPECT_GE(by_short_codes, 0.98);
   }
-  EXPECT_EQ(bytes_of(file("short.i8")).size(), 4096 + kRows * kStride);
+  EXPECT_EQ(bytes_of(file("short.i8")).size(), 4096 + kRows * stride());
   fs::remove(file("reduction.bin"));  // then the usual ones do
   const auto db = open(options());
   EXPECT_EQ(db->stats().short_coded_rows, 0u);
@@ -116,21 +163,21 @@ TEST_F(ShortCodesTest, AreMadeWhereFewDirectionsHoldNearlyAllAndFindWhatUsualCod
   EXPECT_EQ(db->stats().short_coded_rows, kRows);
 }
 
-TEST_F(ShortCodesTest, FollowTheRowsAndAreNotGoneByWhileTheyLag) {
+TEST_P(ShortCodesOfEachForm, FollowTheRowsAndAreNotGoneByWhileTheyLag) {
   take_copy();
   const auto db = open(options());
-  const std::vector<float> more = flat_rows(600, 12, 8);
+  const std::vector<float> more = rows_of(600, 8);
   add(*db, more, kRows);
   EXPECT_EQ(db->stats().short_coded_rows, kRows);
-  EXPECT_EQ(ids_of(db->search(more.data(), kDim, {.k = 1}))[0], numbered("r", kRows));
+  EXPECT_EQ(ids_of(db->search(more.data(), dim(), {.k = 1}))[0], numbered("r", kRows));
   db->optimize(1, nullptr, nullptr);
   EXPECT_EQ(db->stats().short_coded_rows, kRows + 600);
   EXPECT_EQ(db->stats().linked_rows, kRows + 600);
-  EXPECT_EQ(ids_of(db->search(more.data(), kDim, {.k = 1}))[0], numbered("r", kRows));
+  EXPECT_EQ(ids_of(db->search(more.data(), dim(), {.k = 1}))[0], numbered("r", kRows));
   EXPECT_GE(recall(*db), 0.98);
 }
 
-TEST_F(ShortCodesTest, AreUsedAmongTheRowsThatAFilterOrADeletionLeaves) {
+TEST_P(ShortCodesOfEachForm, AreUsedAmongTheRowsThatAFilterOrADeletionLeaves) {
   take_copy();
   const auto db = open(options());
   for (std::size_t i = 0; i < kRows; i += 3) {
@@ -193,14 +240,14 @@ TEST_F(ShortCodesTest, AreDecidedAnewWhenRowsOfAnotherKindHaveCome) {
   EXPECT_EQ(db->stats().short_coded_rows, 0u);
 }
 
-TEST_F(ShortCodesTest, ForEveryMetric) {
+TEST_P(ShortCodesOfEachForm, ForEveryMetric) {
   set_least_short_coded_rows_for_tests(2000);
   for (const Metric metric : {Metric::kCosine, Metric::kIp, Metric::kL2}) {
     path_ = root_ + "/" + std::string(metric_name(metric));
     OpenOptions how = options();
     how.metric = metric;
     const auto db = open(how);
-    add(*db, flat_rows(2000, 12, 1));
+    add(*db, rows_of(2000, 1));
     db->optimize(1, nullptr, nullptr);
     EXPECT_EQ(db->stats().short_coded_rows, 2000u) << metric_name(metric);
     EXPECT_GE(recall(*db), metric == Metric::kIp ? 0.93 : 0.98) << metric_name(metric);
@@ -212,9 +259,9 @@ TEST_F(ShortCodesTest, ForEveryMetric) {
 constexpr std::size_t kFew = 700;
 
 // Whatever fails while short codes are made, rows are linked and found, and later they are made.
-TEST_F(ShortCodesTest, WhateverFailsWhileTheyAreMadeTheRestGoesOn) {
+TEST_P(ShortCodesOfEachForm, WhateverFailsWhileTheyAreMadeTheRestGoesOn) {
   set_least_short_coded_rows_for_tests(kFew);
-  const std::vector<float> rows = flat_rows(kFew, 12, 1);
+  const std::vector<float> rows = rows_of(kFew, 1);
   bool failed = true;
   std::size_t gave_up = 0;
   for (std::uint64_t at = 0; failed; ++at) {
@@ -249,7 +296,7 @@ TEST_F(ShortCodesTest, WhateverFailsWhileTheyAreMadeTheRestGoesOn) {
   EXPECT_GT(gave_up, 0u);
 }
 
-TEST_F(ShortCodesTest, LossOfPowerAtAnyOperationLeavesNoDamage) {
+TEST_P(ShortCodesOfEachForm, LossOfPowerAtAnyOperationLeavesNoDamage) {
   set_least_short_coded_rows_for_tests(kFew);
   using Keep = testing::SimulatedFiles::Keep;
   testing::SimulatedFiles origin;
@@ -258,10 +305,10 @@ TEST_F(ShortCodesTest, LossOfPowerAtAnyOperationLeavesNoDamage) {
   how.files = &origin;
   {
     const auto db = open(how);
-    add(*db, flat_rows(kFew, 12, 1));
+    add(*db, rows_of(kFew, 1));
     db->optimize(1, nullptr, nullptr);
     // These are decided upon anew in every run.
-    add(*db, flat_rows(kFew, 12, 2), kFew);
+    add(*db, rows_of(kFew, 2), kFew);
   }
   bool failed = true;
   for (std::uint64_t at = 0; failed; ++at) {
@@ -294,7 +341,7 @@ TEST_F(ShortCodesTest, LossOfPowerAtAnyOperationLeavesNoDamage) {
   }
 }
 
-TEST_F(ShortCodesTest, ADatabaseFromBeforeGetsThemInTheBackground) {
+TEST_P(ShortCodesOfEachForm, ADatabaseFromBeforeGetsThemInTheBackground) {
   take_copy();
   for (const char* name : {"short.i8", "short.fix", "reduction.bin"}) fs::remove(file(name));
   const auto db = open(options(true));
@@ -305,16 +352,16 @@ TEST_F(ShortCodesTest, ADatabaseFromBeforeGetsThemInTheBackground) {
   EXPECT_EQ(db->stats().background_error, "");
 }
 
-TEST_F(ShortCodesTest, DamageIsMetOnTouchAndTheyAreMadeAgain) {
+TEST_P(ShortCodesOfEachForm, DamageIsMetOnTouchAndTheyAreMadeAgain) {
   take_copy();
   std::string bytes = bytes_of(file("short.i8"));
-  for (std::size_t row = 0; row < kRows; row += 50) bytes[4096 + row * kStride + 9] ^= 4;
+  for (std::size_t row = 0; row < kRows; row += 50) bytes[4096 + row * stride() + 9] ^= 4;
   put_bytes(file("short.i8"), bytes);
   const auto db = open(options());
   testing::warned();
-  const std::vector<float> query = flat_rows(1, 12, 5);
-  const auto truth = ids_of(db->search(query.data(), kDim, {.k = 10, .exact = true}));
-  EXPECT_EQ(ids_of(db->search(query.data(), kDim, {.k = 10, .ef = 60})), truth);
+  const std::vector<float> query = rows_of(1, 5);
+  const auto truth = ids_of(db->search(query.data(), dim(), {.k = 10, .exact = true}));
+  EXPECT_EQ(ids_of(db->search(query.data(), dim(), {.k = 10, .ef = 60})), truth);
   EXPECT_TRUE(testing::warned());
   EXPECT_EQ(db->stats().short_coded_rows, 0u);
   EXPECT_EQ(db->stats().coded_rows, kRows);  // the rest stays as it was
@@ -326,10 +373,10 @@ TEST_F(ShortCodesTest, DamageIsMetOnTouchAndTheyAreMadeAgain) {
   EXPECT_FALSE(testing::warned());
 }
 
-TEST_F(ShortCodesTest, DamageDoesNotKeepCompactionFromTakingTheRest) {
+TEST_P(ShortCodesOfEachForm, DamageDoesNotKeepCompactionFromTakingTheRest) {
   take_copy();
   std::string bytes = bytes_of(file("short.i8"));
-  bytes[4096 + 70 * kStride] ^= 4;
+  bytes[4096 + 70 * stride()] ^= 4;
   put_bytes(file("short.i8"), bytes);
   const auto db = open(options());
   const std::vector<std::string_view> one = {"r5"};
@@ -342,11 +389,11 @@ TEST_F(ShortCodesTest, DamageDoesNotKeepCompactionFromTakingTheRest) {
   EXPECT_TRUE(verify(path_, {.deep = true}).problems.empty());
 }
 
-TEST_F(ShortCodesTest, FilesThatAreNotTheirsAreToldAndMadeAgain) {
-  const std::vector<float> others = flat_rows(500, 11, 4);
+TEST_P(ShortCodesOfEachForm, FilesThatAreNotTheirsAreToldAndMadeAgain) {
+  const std::vector<float> others = grouped_rows(500, 4);
   std::vector<const float*> at;
-  for (std::size_t i = 0; i < 500; ++i) at.push_back(others.data() + i * kDim);
-  const std::string another = Reduction::train(at, kDim, Metric::kL2, nullptr)->to_bytes();
+  for (std::size_t i = 0; i < 500; ++i) at.push_back(others.data() + i * kSignDim);
+  const std::string another = SignQuantizer::train(at, dim(), Metric::kL2).to_bytes();
   for (const std::string name : {"short.i8", "short.fix", "reduction.bin", "another"}) {
     fs::remove_all(path_);
     take_copy();
@@ -367,7 +414,7 @@ TEST_F(ShortCodesTest, FilesThatAreNotTheirsAreToldAndMadeAgain) {
   }
 }
 
-TEST_F(ShortCodesTest, VerifyFindsADamagedByteOfEachFileAndCallsItDerived) {
+TEST_P(ShortCodesOfEachForm, VerifyFindsADamagedByteOfEachFileAndCallsItDerived) {
   for (const char* name : {"short.i8", "short.fix", "reduction.bin"}) {
     fs::remove_all(path_);
     take_copy();
@@ -384,7 +431,7 @@ TEST_F(ShortCodesTest, VerifyFindsADamagedByteOfEachFileAndCallsItDerived) {
   }
 }
 
-TEST_F(ShortCodesTest, SurviveCompactionSnapshotsAndBackups) {
+TEST_P(ShortCodesOfEachForm, SurviveCompactionSnapshotsAndBackups) {
   take_copy();
   const auto db = open(options());
   db->create_snapshot("before");

@@ -1,4 +1,4 @@
-// Walks that go by short codes.
+// Walks that go by short codes of components.
 
 #include <gtest/gtest.h>
 
@@ -42,21 +42,22 @@ class Shortened final : public RowVerifier {
   Shortened(const TestRows& rows, Metric metric) : checked_(rows.size() / 64 + 1) {
     std::vector<const float*> at;
     for (Row r = 0; r < rows.size(); ++r) at.push_back(rows.at(r));
-    reduction_ = Reduction::train(at, rows.dim(), metric, nullptr);
-    if (!reduction_) return;
-    bytes_.reset(rows.size() * reduction_->stride());
-    Reduction::Scratch scratch;
+    auto reduction = Reduction::train(at, rows.dim(), metric, nullptr);
+    if (!reduction) return;
+    coder_.emplace(std::move(*reduction));
+    bytes_.reset(rows.size() * coder_->stride());
+    ShortCoder::Scratch scratch;
     Reduction::Held held;
     for (Row r = 0; r < rows.size(); ++r) {
-      reduction_->encode(rows.at(r), scratch, bytes_.data() + r * reduction_->stride(), held);
+      coder_->encode(rows.at(r), scratch, bytes_.data() + r * coder_->stride(), held);
     }
   }
-  bool made() const { return reduction_.has_value(); }
+  bool made() const { return coder_.has_value(); }
   ShortCodes of_rows(Row rows) const {
     ShortCodes out;
-    out.reduction = &*reduction_;
+    out.coder = &*coder_;
     out.codes.base = bytes_.data();
-    out.codes.stride = reduction_->stride();
+    out.codes.stride = coder_->stride();
     out.codes.rows = rows;
     out.codes.verifier = this;
     out.codes.checked = checked_.data();
@@ -66,7 +67,7 @@ class Shortened final : public RowVerifier {
   std::size_t looks() const { return looks_.exchange(0); }
 
  private:
-  std::optional<Reduction> reduction_;
+  std::optional<ShortCoder> coder_;
   AlignedBuffer<std::uint8_t> bytes_;
   std::vector<std::atomic<std::uint64_t>> checked_;
   mutable std::atomic<std::size_t> looks_{0};
