@@ -38,7 +38,7 @@ struct Calibration {
   std::uint64_t generation = 0;  // what was measured: its generation,
   Row rows = 0;                  //   linked rows,
   Row hidden = 0;                //   of them those that no search returns,
-  std::uint32_t code_bytes = 0;  //   and the length of the codes that walks went by
+  std::uint32_t code_bytes = 0;  //   and IndexView::walk_code_bytes()
   std::int64_t time_us = 0;      // when, since the epoch
   std::uint64_t cost_us = 0;     // processor time that measuring took, about
   // How many times as wide a walk must be for queries that were asked as for rows, when both were

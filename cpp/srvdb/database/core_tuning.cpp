@@ -49,7 +49,7 @@ SearchOptions Core::tuned(const View& view, SearchOptions options) {
   std::optional<std::uint32_t> width =
       recall >= 1 || by_codes ? std::nullopt : view.calibration->width_for(recall, options.k);
   // What was measured with coarser codes will do; with finer ones it may not.
-  if (width && view.calibration->code_bytes > view.index->walk_code_bytes()) {
+  if (width && view.calibration->code_bytes > view.index->walk_code_bytes(view.hidden.empty())) {
     const std::optional<std::uint32_t> cautious = Calibration().width_for(recall, options.k);
     if (cautious) {
       width = std::max(*width, *cautious);
@@ -87,7 +87,8 @@ bool Core::calibration_due(const View& view) const {
   const Calibration& last = *view.calibration;
   if (!last.measured() || last.generation != view.generation) return true;
   if (static_cast<double>(linked) > kGrown * last.rows) return true;
-  if (last.code_bytes != view.index->walk_code_bytes() && !view.index->short_codes_lag()) {
+  if (last.code_bytes != view.index->walk_code_bytes(view.hidden.empty()) &&
+      !view.index->short_codes_lag()) {
     return true;
   }
   const auto hidden = static_cast<double>(view.hidden.count());
@@ -104,7 +105,7 @@ bool Core::calibration_is_fresh(const View& view) const {
   const Calibration& last = *view.calibration;
   const Row linked = std::min(view.index->linked(), view.file_rows());
   if (!last.measured() || last.generation != view.generation || last.rows != linked ||
-      last.code_bytes != view.index->walk_code_bytes() ||
+      last.code_bytes != view.index->walk_code_bytes(view.hidden.empty()) ||
       last.hidden != view.hidden.count(0, linked)) {
     return false;
   }

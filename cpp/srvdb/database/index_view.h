@@ -30,13 +30,14 @@ struct IndexView {
   bool short_codes_lag() const noexcept {
     return short_codes && short_codes->view().rows < linked();
   }
-  // Bytes a row of the codes that a walk over all linked rows uses, signs included; 0: no codes.
-  std::uint32_t walk_code_bytes() const noexcept {
+  // Bytes of the codes that a walk over all linked rows goes by, one less where it asks signs, as
+  // it does when no row is excluded: the more, the finer. 0: no codes.
+  std::uint32_t walk_code_bytes(bool none_excluded) const noexcept {
     if (!codes) return 0;
     std::size_t bytes = codes->view().stride;
     if (short_codes && !short_codes_lag()) {
-      const std::size_t shorter = short_codes->view().stride;
-      bytes = short_coder->signs() != nullptr ? bytes + shorter : shorter;
+      if (short_coder->components() != nullptr) bytes = short_codes->view().stride;
+      if (short_coder->signs() != nullptr && none_excluded) bytes -= 1;
     }
     return static_cast<std::uint32_t>(bytes);
   }

@@ -212,7 +212,7 @@ void Indexer::shorten(const View& view, std::size_t threads, Interrupt* interrup
   try {
     if (!short_codes_.lags(coded())) {
       const std::shared_ptr<const CodePart> codes = codes_->part();
-      short_codes_.decide(view, codes->view(), *quantizer_, coded(), interrupt);
+      short_codes_.decide(view, codes->view(), *quantizer_, coded(), scratch_bytes(), interrupt);
     } else {
       short_codes_.follow(view, coded(), threads, interrupt);
     }

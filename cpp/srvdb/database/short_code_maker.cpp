@@ -111,18 +111,36 @@ void ShortCodeMaker::give_up(Row rows) {
 }
 
 bool ShortCodeMaker::due(Row rows, bool asked, std::size_t scratch) const noexcept {
-  if (rows < g_least_rows.load(std::memory_order_relaxed) || !ShortCoder::possible(config_.dim) ||
-      scratch < Reduction::training_bytes(config_.dim)) {
+  if (rows < g_least_rows.load(std::memory_order_relaxed) ||
+      !(may_have_components(scratch) || SignQuantizer::possible(config_.dim))) {
     return false;
   }
-  const bool drifted =
-      made_ && held_rows_ >= rows / kDriftPart && held_.share() < Reduction::kLeastShare - kDrift;
-  return drifted || rows / (asked ? kRepeatAsked : kRepeat) >= std::max<Row>(decided_rows_, 1);
+  return drifted(rows) ||
+         rows / (asked ? kRepeatAsked : kRepeat) >= std::max<Row>(decided_rows_, 1);
+}
+
+bool ShortCodeMaker::may_have_components(std::size_t scratch) const noexcept {
+  return Reduction::possible(config_.dim) && scratch >= Reduction::training_bytes(config_.dim);
+}
+
+// Whether so many rows came since that the decision may no longer hold.
+bool ShortCodeMaker::drifted(Row rows) const noexcept {
+  return made_ && held_rows_ >= rows / kDriftPart &&
+         (coder_->signs() != nullptr || held_.share() < Reduction::kLeastShare - kDrift);
 }
 
 void ShortCodeMaker::decide(const View& view, const CodesView& codes,
-                            const ScalarQuantizer& quantizer, Row rows, Interrupt* interrupt) {
+                            const ScalarQuantizer& quantizer, Row rows, std::size_t scratch,
+                            Interrupt* interrupt) {
   const RowsView stored = view.rows_view();
+  const auto pay = [&](const SignQuantizer& signs) {
+    const SignAgreement agreement = try_signs(signs, stored, codes, quantizer, rows, interrupt);
+    return agreement.near_pass >= kLeastAgreement && agreement.far_pass <= kMostFarPass;
+  };
+  if (drifted(rows) && coder_->signs() != nullptr && pay(*coder_->signs())) {
+    held_rows_ = 0;
+    return;
+  }
   std::vector<Row> sample;
   std::vector<const float*> at;
   const auto stride = static_cast<Row>((rows + Reduction::kSample - 1) / Reduction::kSample);
@@ -134,17 +152,16 @@ void ShortCodeMaker::decide(const View& view, const CodesView& codes,
     at.push_back(stored.row(row));
   }
   std::optional<ShortCoder> coder;
-  if (auto reduction = Reduction::train(at, config_.dim, config_.metric, interrupt)) {
-    const double agreement =
-        try_short_codes(*reduction, stored, codes, quantizer, rows, sample, interrupt);
-    if (agreement >= kLeastAgreement) coder.emplace(std::move(*reduction));
+  if (may_have_components(scratch)) {
+    auto reduction = Reduction::train(at, config_.dim, config_.metric, interrupt);
+    if (reduction && try_short_codes(*reduction, stored, codes, quantizer, rows, sample,
+                                     interrupt) >= kLeastAgreement) {
+      coder.emplace(std::move(*reduction));
+    }
   }
   if (!coder && SignQuantizer::possible(config_.dim)) {
     auto signs = SignQuantizer::train(at, config_.dim, config_.metric);
-    const SignAgreement agreement = try_signs(signs, stored, codes, quantizer, rows, interrupt);
-    if (agreement.near_pass >= kLeastAgreement && agreement.far_pass <= kMostFarPass) {
-      coder.emplace(std::move(signs));
-    }
+    if (pay(signs)) coder.emplace(std::move(signs));
   }
   forget();
   if (!coder) {

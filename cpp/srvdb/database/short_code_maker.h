@@ -5,7 +5,8 @@
 // form (quant/short_coder.h), depends on the rows, so it is decided by a sample of those there are:
 // by how much few directions hold, and by trying them (short_code_trial.h); components first, which
 // are shorter. It is decided again when rows have become four times as many, or a quarter of them
-// came since, while this process had the generation open, and the components hold less of these.
+// came since, while this process had the generation open, and the components hold less of these,
+// or signs no longer pass the trial.
 // What was decided outlasts the process: the manifest's entry names no file where there are to be
 // none. Which rows there are at that moment depends on timing, and so do short codes.
 #pragma once
@@ -61,9 +62,10 @@ class ShortCodeMaker {
   // all that helps. `scratch` is what memory that may take, in bytes.
   bool due(Row rows, bool asked, std::size_t scratch) const noexcept;
   // Decides by rows [0, rows) of the view, which have these usual codes. Where there are to be
-  // short codes they all lag then. Error(kInterrupted): nothing has changed.
+  // other short codes than before they all lag then. `scratch` as in due(). Error(kInterrupted):
+  // nothing has changed.
   void decide(const View& view, const CodesView& codes, const ScalarQuantizer& quantizer, Row rows,
-              Interrupt* interrupt);
+              std::size_t scratch, Interrupt* interrupt);
   // No short codes until there are many more rows, as far as this process goes: making them fails.
   void give_up(Row rows);
   // Whether rows below `last` are to have short codes and have none yet.
@@ -85,6 +87,8 @@ class ShortCodeMaker {
                                       Interrupt* interrupt) const;
 
  private:
+  bool may_have_components(std::size_t scratch) const noexcept;
+  bool drifted(Row rows) const noexcept;
   void write_coder(const std::string& directory, const std::string& bytes) const;
   StridedHeader header(const ShortCoder& coder, std::uint64_t generation, const std::string& bytes,
                        Row decided) const;

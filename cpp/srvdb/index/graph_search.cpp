@@ -191,22 +191,23 @@ struct Searching {
     const double dimension = graph.dimension().of(graph.linked());
     const std::size_t width = std::max<std::size_t>(options.ef, 1);  // WalkPool raises it to k
     const double per_hit = static_cast<double>(width) / static_cast<double>(options.k);
-    return {.ef = width,
-            .limit = limit,
-            .excluded = bitmap(),
-            .wanted = options.k,
-            .reach = dimension == 0 ? 0 : std::pow(per_hit, 2 / dimension),
-            .share = static_cast<double>(limit - excluded) / std::max<double>(limit, 1),
-            .sure = options.sure,
-            .far = plan.far,
-            .budget = plan.budget,
-            .barred = options.barred,
-            .signs = {.codes = options.short_codes.codes,
-                      .quantizer = signs,
-                      .vector = query,
-                      .scratch = &prepared.scratch.signs,
-                      .query = &prepared.signs},
-            .counts = options.counts};
+    return {
+        .ef = width,
+        .limit = limit,
+        .excluded = bitmap(),
+        .wanted = options.k,
+        .reach = dimension == 0 ? 0 : std::pow(per_hit, 2 / dimension),
+        .share = static_cast<double>(limit - excluded) / std::max<double>(limit, 1),
+        .sure = options.sure,
+        .far = plan.far,
+        .budget = plan.budget,
+        .barred = options.barred,
+        .signs = {.codes = options.short_codes.codes,
+                  .quantizer = signs != nullptr && signs->fits(prepared.usual) ? signs : nullptr,
+                  .vector = query,
+                  .scratch = &prepared.scratch.signs,
+                  .query = &prepared.signs},
+        .counts = options.counts};
   }
   // The answer from what a walk has found (`end`: how), or from a scan when that is not all.
   GraphResult answer(WalkEnd end, const Prepared& prepared, const float* query,

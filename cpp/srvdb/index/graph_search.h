@@ -33,10 +33,10 @@ enum class WalkEnd : std::uint8_t {
 
 // What walks have done; each adds to it.
 struct WalkCounts {
-  std::size_t seen = 0;      // rows whose distance was taken, entries left out
+  std::size_t seen = 0;      // rows come to, entries among them
   std::size_t expanded = 0;  // rows whose neighbours were looked at
   std::size_t hopped = 0;    // excluded rows whose links were looked at
-  std::size_t left_out = 0;  // rows whose signs said that they need not be measured (seen, too)
+  std::size_t left_out = 0;  // of those seen, rows that were not measured, because of their signs
 };
 
 // Codes of signs of all rows that a walk may come to, and what prepares a query for them: that is

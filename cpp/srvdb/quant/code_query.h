@@ -72,6 +72,9 @@ class CodeQuery {
   // |query|, as it was given; 0 under l2, where nothing needs it, and of a query from a code.
   double norm() const noexcept { return norm_; }
 
+  // Not below how far the query as it is coded lies from the query (under cosine: its direction).
+  double query_error() const noexcept { return query_error_; }
+
   // True when, under l2, the query is exactly what its code stands for, and codes decode without
   // rounding: approx_score() is the exact score of every row whose error norm is zero.
   bool exact() const noexcept { return metric_ == Metric::kL2 && query_error_ == 0; }

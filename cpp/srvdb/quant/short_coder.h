@@ -31,11 +31,6 @@ class ShortCoder {
   // NOLINTNEXTLINE(google-explicit-constructor)
   ShortCoder(SignQuantizer signs) : form_(std::move(signs)) {}
 
-  // Dimensions of rows that may have short codes of either form.
-  static bool possible(std::size_t dim) noexcept {
-    return Reduction::possible(dim) || SignQuantizer::possible(dim);
-  }
-
   // The one that it is; the other is null.
   const Reduction* components() const noexcept { return std::get_if<Reduction>(&form_); }
   const SignQuantizer* signs() const noexcept { return std::get_if<SignQuantizer>(&form_); }

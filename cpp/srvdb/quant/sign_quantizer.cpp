@@ -22,6 +22,7 @@ constexpr double kLargest = std::numeric_limits<float>::max();
 constexpr double kRoom = -0.5;
 // sqrt(pi / 2 - 1): of an estimate, times |x - c| |q - c| / sqrt(bits).
 constexpr double kDeviation = 0.7555;
+constexpr double kMostError = 0.1;  // of a query that fits, of the spread of the rows
 
 float to_float(double value) noexcept {
   return static_cast<float>(std::clamp(value, -kLargest, kLargest));
@@ -83,10 +84,8 @@ SignQuantizer SignQuantizer::train(std::span<const float* const> rows, std::size
 
 SignQuantizer::Centred SignQuantizer::centre(const float* vector, Scratch& scratch) const {
   constexpr std::size_t kLanes = 16;  // sums side by side
-  if (scratch.vector.size() != bits()) {
-    scratch.vector.reset(bits());
-    scratch.room.reset(bits());
-  }
+  if (scratch.vector.size() != bits()) scratch.vector.reset(bits());
+  if (scratch.room.size() != bits()) scratch.room.reset(bits());
   const auto unit = static_cast<float>(unit_of(vector, dim(), metric_));
   float* const out = scratch.vector.data();
   std::array<float, kLanes> square{};
@@ -122,10 +121,11 @@ void SignQuantizer::encode(const float* row, Scratch& scratch, std::uint8_t* cod
     code[i / 8] = static_cast<std::uint8_t>(code[i / 8] | bit << (i % 8));
     magnitudes += static_cast<double>(std::abs(x));
   }
-  const std::array<float, 2> given{
-      magnitudes > 0 ? to_float(sums.square / magnitudes) : 0,
-      to_float(metric_ == Metric::kL2 ? sums.square : sums.along_mean),
-  };
+  // Of a row beyond what floats hold nothing can be said: it always passes.
+  const bool known = std::isfinite(sums.square) && std::isfinite(magnitudes);
+  const double factor = !known ? std::nan("") : magnitudes > 0 ? sums.square / magnitudes : 0;
+  const double addend = metric_ == Metric::kL2 ? sums.square : sums.along_mean;
+  const std::array<float, 2> given{to_float(factor), to_float(addend)};
   std::memcpy(code + bits() / 8, given.data(), sizeof given);
 }
 
@@ -138,7 +138,9 @@ void SignQuantizer::prepare(const float* query, Scratch& scratch, SignQuery& pre
   prepared.room_ =
       kRoom * kDeviation * std::sqrt(sums.square / static_cast<double>(bits())) * spread_;
   prepared.offset_ = prepared.square_ ? sums.square : sums.along_mean + mean_square_;
-  if (!std::isfinite(kernels.norm2_f64(rotated, bits()))) {  // beyond what floats hold: all pass
+  const bool known = std::isfinite(sums.square) && std::isfinite(sums.along_mean) &&
+                     std::isfinite(kernels.norm2_f64(rotated, bits()));
+  if (!known) {  // beyond what floats hold: all pass
     std::fill_n(prepared.codes_.data(), bits(), std::int8_t{0});
     prepared.sum_ = 0;
     prepared.step_ = 1;
@@ -155,6 +157,10 @@ void SignQuantizer::prepare(const float* query, Scratch& scratch, SignQuery& pre
                                    .high = simd::kMostSignQuery};
   const simd::Rounded rounded = kernels.round_i8(rotated, bits(), rounding, prepared.codes_.data());
   prepared.sum_ = static_cast<std::int32_t>(rounded.sum);
+}
+
+bool SignQuantizer::fits(const CodeQuery& usual) const noexcept {
+  return usual.query_error() <= kMostError * spread_;
 }
 
 // ---- bytes -------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@
 #include "srvdb/base/aligned.h"
 #include "srvdb/base/bytes.h"
 #include "srvdb/distance/metric.h"
+#include "srvdb/quant/code_query.h"
 #include "srvdb/quant/rotation.h"
 #include "srvdb/simd/dispatch.h"
 
@@ -29,8 +30,9 @@ namespace srvdb {
 // A query prepared for estimates, reusable without new allocations. Borrows nothing.
 class SignQuery {
  public:
-  // Of ids[0..n), rows of the codes at `base`, those whose estimated score may reach `score` (in
-  // the units of exact_score()), in order, to out, which has room for n; returns their number.
+  // Of ids[0..n), rows of the codes at `base`, those whose estimated score reaches `score` (in the
+  // units of exact_score()) and half of a standard deviation of the estimate more, in order, to
+  // out, which has room for n; returns their number.
   std::size_t select(double score, const std::uint8_t* base, std::size_t stride,
                      const std::uint32_t* ids, std::size_t n, std::uint32_t* out) const noexcept;
 
@@ -72,6 +74,9 @@ class SignQuantizer {
   // Writes stride() bytes (cpp/FORMAT.md, "short.i8").
   void encode(const float* row, Scratch& scratch, std::uint8_t* code) const;
   void prepare(const float* query, Scratch& scratch, SignQuery& prepared) const;
+  // Whether scores by the usual codes and by signs of the query are alike enough to be compared:
+  // not where it reaches far outside of what the usual codes hold.
+  bool fits(const CodeQuery& usual) const noexcept;
 
   // At most kMostBytes, with their own checksum (cpp/FORMAT.md, "reduction.bin").
   std::string to_bytes() const;

@@ -78,7 +78,7 @@ struct CodeLoops {
   SRVDB_INLINE static void fetch(const std::uint8_t* base, std::size_t stride,
                                  std::uint32_t id) noexcept {
     const std::uint8_t* code = base + id * stride;
-    for (std::size_t b = 0; b < stride; b += 64) prefetch(code, b);
+    for (std::size_t b = 0; b < stride; b += 64) prefetch_scattered(code, b);
   }
 
   // kStride: the stride where it is known when compiled, else 0.
@@ -122,7 +122,7 @@ struct CodeLoops {
     typename Step::Sum s0{}, s1{}, s2{}, s3{};
     for (std::size_t i = 0; i < stride; i += 64) {
       if constexpr (kFetch) {
-        for (std::size_t r = 0; r < kAtOnce; ++r) prefetch(next[r], i);
+        for (std::size_t r = 0; r < kAtOnce; ++r) prefetch_scattered(next[r], i);
       }
       Step::step(s0, q + i, code[0] + i);
       Step::step(s1, q + i, code[1] + i);

@@ -17,6 +17,14 @@ SRVDB_INLINE void prefetch(const void* base, std::size_t offset_bytes) noexcept 
   __builtin_prefetch(reinterpret_cast<const void*>(at), 0, 3);
 }
 
+// The same for many lines at once that are scattered in memory: as far as the second-level cache.
+// The first level takes so few requests at a time that others were dropped or waited for
+// (benchmarks/EXPERIMENTS.md, "Prefetching").
+SRVDB_INLINE void prefetch_scattered(const void* base, std::size_t offset_bytes) noexcept {
+  const auto at = reinterpret_cast<std::uintptr_t>(base) + offset_bytes;
+  __builtin_prefetch(reinterpret_cast<const void*>(at), 0, 2);
+}
+
 SRVDB_INLINE std::size_t min_size(std::size_t a, std::size_t b) noexcept {
   return a < b ? a : b;
 }

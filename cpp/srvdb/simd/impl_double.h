@@ -158,13 +158,13 @@ struct DoubleKernels {
 #pragma GCC unroll 4
       for (std::size_t r = 0; r < kSide; ++r) {
         auto of_row = row_body(r);
-        prefetch(ahead[r], i * sizeof(float));
+        prefetch_scattered(ahead[r], i * sizeof(float));
         each_part(a + i, b[r] + i, of_row);
         each_part(a + i + kLanes, b[r] + i + kLanes, of_row);
       }
     }
     for (std::size_t r = 0; r < kSide; ++r) {
-      prefetch(ahead[r], i * sizeof(float));
+      prefetch_scattered(ahead[r], i * sizeof(float));
       each8(a + i, b[r] + i, dim - i, row_body(r));
     }
   }

@@ -12,10 +12,9 @@ template <class Isa>  // one function for each instruction set
 void hadamard(float* x, std::size_t n, float unit) noexcept {
   for (std::size_t h = kHadamardLanes; h < n; h *= 2) {
     for (std::size_t i = 0; i < n; i += 2 * h) {
-      float* const low = x + i;
-      float* const high = x + i + h;
+      float* const __restrict low = x + i;
+      float* const __restrict high = x + i + h;
       for (std::size_t j = 0; j < h; j += kHadamardLanes) {
-#pragma GCC ivdep
         for (std::size_t lane = 0; lane < kHadamardLanes; ++lane) {
           const float a = low[j + lane];
           const float b = high[j + lane];

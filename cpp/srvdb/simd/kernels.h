@@ -199,8 +199,8 @@ struct Kernels {
   void (*hadamard_f32)(float* x, std::size_t n, float unit) noexcept;
   // Of ids[0..n), in order, those for which
   //   factor * (2 * sum of the query's components at set bits - test.sum) + test.weight * addend
-  // is not below test.least (a NaN is), to out, which has room for n; returns their number. A row
-  // is `bits` (a multiple of 64) bits, component i in bit i % 8 of byte i / 8, then factor and
+  // is not below test.least (a NaN passes), to out, which has room for n; returns their number. A
+  // row is `bits` (a multiple of 64) bits, component i in bit i % 8 of byte i / 8, then factor and
   // addend as float32. The same rows on every instruction set.
   std::size_t (*select_signs)(const std::int8_t* query, std::size_t bits, const std::uint8_t* base,
                               std::size_t stride, const std::uint32_t* ids, std::size_t n,

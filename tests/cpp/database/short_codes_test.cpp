@@ -229,14 +229,30 @@ TEST_F(ShortCodesTest, AreNotMadeOfClustersThatTheyCannotSeeInto) {
   EXPECT_EQ(db->stats().short_coded_rows, 0u);
 }
 
-TEST_F(ShortCodesTest, AreDecidedAnewWhenRowsOfAnotherKindHaveCome) {
+TEST_P(ShortCodesOfEachForm, AreDecidedAnewWhenRowsOfAnotherKindHaveCome) {
   take_copy();
   const auto db = open(options());
-  std::vector<float> others = random_rows(kRows / 2, kDim, 3);
-  for (float& x : others) x *= 3;
-  add(*db, others, kRows);
+  add(*db, rows_of(kRows / 2, 9), kRows);  // of the same kind
   db->optimize(1, nullptr, nullptr);
-  EXPECT_EQ(db->stats().linked_rows, kRows + kRows / 2);
+  EXPECT_EQ(db->stats().short_coded_rows, kRows + kRows / 2);
+  // In clusters that neither form can see into.
+  std::vector<float> others = random_rows(kRows, dim(), 3);
+  const std::vector<float> centres = random_rows(10, dim(), 4);
+  for (std::size_t i = 0; i < others.size(); ++i) {
+    others[i] = 0.1F * others[i] + 5 * centres[i / dim() % 10 * dim() + i % dim()];
+  }
+  add(*db, others, 2 * kRows);
+  db->optimize(1, nullptr, nullptr);
+  EXPECT_EQ(db->stats().linked_rows, 2 * kRows + kRows / 2);
+  EXPECT_EQ(db->stats().short_coded_rows, 0u);
+}
+
+TEST_F(ShortCodesTest, SignsAreNotMadeOfRowsThatAreAllAboutAsFarApart) {
+  set_least_short_coded_rows_for_tests(2000);
+  const auto db = open(options());
+  const Ids ids("r", 0, 2000);
+  db->add({ids.views, random_rows(2000, kSignDim).data(), kSignDim, {}});
+  db->optimize(1, nullptr, nullptr);
   EXPECT_EQ(db->stats().short_coded_rows, 0u);
 }
 

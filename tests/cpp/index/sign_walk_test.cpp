@@ -175,6 +175,23 @@ TEST_P(SignWalk, StopsAtItsBudgetAndLeavesABarredRowOut) {
                                  found);
   EXPECT_EQ(end, WalkEnd::kOverBudget);
   EXPECT_LT(counts.seen, 450u);
+  EXPECT_GT(counts.left_out, 0u);
+}
+
+// Usual codes hold such a query only cut off: what they say cannot be compared with signs.
+TEST(SignWalkUnderL2, AsksNoneWhereTheQueryLiesFarOutsideOfWhatCodesHold) {
+  const TestGraph data(grouped_rows(kRows, 1), kDim, Metric::kL2, 2);
+  const Signed signs(data.rows, Metric::kL2);
+  for (std::size_t q = 0; q < 10; ++q) {
+    std::vector<float> query(data.rows.at(static_cast<Row>(q)),
+                             data.rows.at(static_cast<Row>(q)) + kDim);
+    for (float& x : query) x *= 1e4F;
+    GraphSearchOptions options{.k = 10, .ef = 60};
+    const auto without = data.search(query.data(), options).rows;
+    options.short_codes = signs.of_rows(kRows);
+    EXPECT_TRUE(same(data.search(query.data(), options).rows, without)) << q;
+  }
+  EXPECT_EQ(signs.looks(), 0u);
 }
 
 INSTANTIATE_TEST_SUITE_P(Metrics, SignWalk, ::testing::ValuesIn(kMetrics));

@@ -188,16 +188,32 @@ TEST(SignQuantizer, TakesAnyFiniteVectorAndLosesNoRowToOverflow) {
     SignQuantizer::Scratch scratch;
     SignQuery query;
     const Coded usual(signs, rows.at);
-    for (const float value : {0.0F, 1e-42F, 1e30F, -largest, largest}) {
+    for (const float value : {0.0F, 1e-42F, 100.0F, 1e20F, 1e30F, -largest, largest}) {
       const std::vector<float> vector = filled(value);
       signs.prepare(vector.data(), scratch, query);
-      const double self =
-          metric == Metric::kL2 ? 0 : exact(metric, vector.data(), vector.data(), kDim);
-      const Coded coded(signs, {vector.data()});
-      EXPECT_LE(coded.passing(query, self).size(), 1u);
-      if (std::abs(value) == largest && metric != Metric::kCosine) {  // nothing can be said
-        EXPECT_EQ(usual.passing(query, 0).size(), 100u);
+      const bool beyond = metric == Metric::kCosine ? value == 1e-42F : std::abs(value) > 1e18F;
+      if (beyond) {  // nothing can be said: neither of rows by such a query,
+        EXPECT_EQ(usual.passing(query, 1e30).size(), 100u) << value;
+        const Coded coded(signs, {vector.data()});  // nor of such a row by others
+        signs.prepare(rows.at[0], scratch, query);
+        EXPECT_EQ(coded.passing(query, 1e30).size(), 1u) << value;
+        continue;
       }
+      double worst = 1e9;
+      double best = -1e9;
+      for (const float* row : rows.at) {
+        const double score =
+            value == 0 && metric == Metric::kCosine ? 0 : exact(metric, row, vector.data(), kDim);
+        worst = std::min(worst, score);
+        best = std::max(best, score);
+      }
+      // Ten deviations: rows are 16.1 long about their mean, near 0; directions 1.
+      const bool directions = metric == Metric::kCosine;
+      const double size =
+          directions ? 1 : std::abs(static_cast<double>(value)) * std::sqrt(512.0) + 1;
+      const double off = 20 * 0.7555 * (directions ? 1 : 16.1) * size / std::sqrt(512.0);
+      EXPECT_EQ(usual.passing(query, worst - off).size(), 100u) << value;
+      EXPECT_EQ(usual.passing(query, best + off).size(), 0u) << value;
     }
     const Rows equal(50, kDim, 3);
     std::vector<const float*> same(50, equal.at[0]);
