@@ -204,10 +204,11 @@ class Reading(Verbs):
             ``dimension`` (None before the first batch), ``metric``, ``mode``, ``searching`` (what a
             search does now), ``count``, ``soft_deleted``, ``gone`` (rows that only take up room,
             until compaction) and ``deleted_share`` (of these among all rows), ``linked_rows`` and
-            ``unlinked_rows`` of the graph, ``short_coded_rows`` (with the short codes that walks go
-            by where a few directions hold nearly all that tells rows apart; 0: there are none),
-            ``calibration``, ``disk_bytes``, ``simd``, ``settings`` (value and source of each), and
-            more.
+            ``unlinked_rows`` of the graph, ``short_coded_rows`` (with short codes beside the usual
+            ones, by which a graph is walked faster: first components where a few directions hold
+            nearly all that tells rows apart, else signs of 512 dimensions or more; 0: there are
+            none, they would not pay), ``calibration``, ``disk_bytes``, ``simd``, ``settings``
+            (value and source of each), and more.
 
             ``calibration`` is what ``recall=`` goes by: its ``state`` (``"none"``: too few rows to
             matter; ``"default"``: not measured yet, so cautious; ``"measuring"``; ``"measured"``;
