@@ -79,7 +79,7 @@ Calibrator::Calibrator(const View& view, std::vector<float> asked, std::vector<s
   piece_rows_ = std::min(limit_, kFirstPiece);
   out_.generation = view_.generation;
   out_.rows = limit_;
-  out_.code_bytes = view_.index->walk_code_bytes(view_.hidden.empty());
+  out_.code_bytes = view_.index->walk_code_bytes(view_.hidden);
   out_.hidden = static_cast<Row>(view_.hidden.count(0, limit_));
   out_.hardness = std::max(1.0F, hardness);
   if (own_rows_.empty()) phase_ = Phase::kDone;

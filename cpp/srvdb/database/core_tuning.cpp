@@ -49,7 +49,7 @@ SearchOptions Core::tuned(const View& view, SearchOptions options) {
   std::optional<std::uint32_t> width =
       recall >= 1 || by_codes ? std::nullopt : view.calibration->width_for(recall, options.k);
   // What was measured with coarser codes will do; with finer ones it may not.
-  if (width && view.calibration->code_bytes > view.index->walk_code_bytes(view.hidden.empty())) {
+  if (width && view.calibration->code_bytes > view.index->walk_code_bytes(view.hidden)) {
     const std::optional<std::uint32_t> cautious = Calibration().width_for(recall, options.k);
     if (cautious) {
       width = std::max(*width, *cautious);
@@ -87,8 +87,9 @@ bool Core::calibration_due(const View& view) const {
   const Calibration& last = *view.calibration;
   if (!last.measured() || last.generation != view.generation) return true;
   if (static_cast<double>(linked) > kGrown * last.rows) return true;
-  if (last.code_bytes != view.index->walk_code_bytes(view.hidden.empty()) &&
-      !view.index->short_codes_lag()) {
+  // With signs, which are not asked while a row is hidden, walks are one finer then: that will do.
+  const std::uint32_t bytes = view.index->walk_code_bytes(view.hidden);
+  if (last.code_bytes != bytes && last.code_bytes + 1 != bytes && !view.index->short_codes_lag()) {
     return true;
   }
   const auto hidden = static_cast<double>(view.hidden.count());
@@ -105,7 +106,7 @@ bool Core::calibration_is_fresh(const View& view) const {
   const Calibration& last = *view.calibration;
   const Row linked = std::min(view.index->linked(), view.file_rows());
   if (!last.measured() || last.generation != view.generation || last.rows != linked ||
-      last.code_bytes != view.index->walk_code_bytes(view.hidden.empty()) ||
+      last.code_bytes != view.index->walk_code_bytes(view.hidden) ||
       last.hidden != view.hidden.count(0, linked)) {
     return false;
   }

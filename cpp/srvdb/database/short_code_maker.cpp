@@ -115,6 +115,8 @@ bool ShortCodeMaker::due(Row rows, bool asked, std::size_t scratch) const noexce
       !(may_have_components(scratch) || SignQuantizer::possible(config_.dim))) {
     return false;
   }
+  // Components could not be tried against what else there may be.
+  if (coder_ && coder_->components() != nullptr && !may_have_components(scratch)) return false;
   return drifted(rows) ||
          rows / (asked ? kRepeatAsked : kRepeat) >= std::max<Row>(decided_rows_, 1);
 }
@@ -139,6 +141,7 @@ void ShortCodeMaker::decide(const View& view, const CodesView& codes,
   };
   if (drifted(rows) && coder_->signs() != nullptr && pay(*coder_->signs())) {
     held_rows_ = 0;
+    decided_rows_ = rows;
     return;
   }
   std::vector<Row> sample;

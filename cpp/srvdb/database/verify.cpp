@@ -116,8 +116,10 @@ class LogCheck {
     if (expected_ != 0 && header.sequence != expected_) {
       // Sequences may jump where another generation took over: then everything before is applied.
       // (What a living writer has applied meanwhile is more than what was read of it.)
-      const bool jumped = header.sequence > expected_ &&
-                          (live_ || (expected_ <= applied_ && header.sequence <= applied_ + 1));
+      const bool taken_over = live_ && offset == kWalSegmentHeaderBytes;
+      const bool jumped =
+          header.sequence > expected_ &&
+          (taken_over || (expected_ <= applied_ && header.sequence <= applied_ + 1));
       if (!jumped) tell("was found where " + std::to_string(expected_) + " must be");
     } else if (expected_ == 0 && header.sequence > applied_ + 1 && !told_gap_ && !live_) {
       // (A living writer makes checkpoints meanwhile, and drops what they have applied.)

@@ -23,6 +23,7 @@
 #include <span>
 #include <vector>
 
+#include "srvdb/base/prefetch.h"
 #include "srvdb/base/types.h"
 #include "srvdb/distance/metric.h"
 #include "srvdb/index/intrinsic_dimension.h"
@@ -91,7 +92,7 @@ class Graph {
   // Asks for a node and what sound() looks at from memory. A hint.
   void prefetch(Row row) const noexcept {
     const std::uint32_t* const at = node(row);
-    for (std::size_t i = 0; i < node_words_; i += 16) __builtin_prefetch(at + i, 0, 2);
+    for (std::size_t i = 0; i < node_words_; i += 16) __builtin_prefetch(at + i, 0, kSecondLevel);
     if (checked_ != nullptr) __builtin_prefetch(&checked_[row / 64]);
   }
   // False when a mapped node is not what was written. True for owned nodes.

@@ -8,21 +8,13 @@
 #include <cstdint>
 #include <vector>
 
+#include "srvdb/base/prefetch.h"
 #include "srvdb/index/graph_reach.h"
 #include "srvdb/index/graph_search.h"
 #include "srvdb/index/walk_pool.h"
 #include "srvdb/index/walk_scratch.h"
 
 namespace srvdb {
-
-// Asks for memory that is needed soon, all over the place: as far as the second-level cache, as
-// simd/impl_common.h says. A hint.
-inline constexpr int kSecondLevel = 2;  // of __builtin_prefetch()
-inline void prefetch_lines(const void* at, std::size_t bytes) noexcept {
-  for (std::size_t i = 0; i < bytes; i += 64) {
-    __builtin_prefetch(static_cast<const char*>(at) + i, 0, kSecondLevel);
-  }
-}
 
 // One walk with no row excluded (filtered_walk.h has the other): borrowed inputs and scratch.
 class Walk {

@@ -22,9 +22,11 @@ constexpr double kLargest = std::numeric_limits<float>::max();
 constexpr double kRoom = -0.5;
 // sqrt(pi / 2 - 1): of an estimate, times |x - c| |q - c| / sqrt(bits).
 constexpr double kDeviation = 0.7555;
-constexpr double kMostError = 0.1;  // of a query that fits, of the spread of the rows
+constexpr double kSmallest = 0x1p-100;  // component of a query that is told from zero
+constexpr double kMostError = 0.1;      // of a query that fits, of the spread of the rows
 
 float to_float(double value) noexcept {
+  if (std::isnan(value)) return std::numeric_limits<float>::quiet_NaN();
   return static_cast<float>(std::clamp(value, -kLargest, kLargest));
 }
 
@@ -122,7 +124,8 @@ void SignQuantizer::encode(const float* row, Scratch& scratch, std::uint8_t* cod
     magnitudes += static_cast<double>(std::abs(x));
   }
   // Of a row beyond what floats hold nothing can be said: it always passes.
-  const bool known = std::isfinite(sums.square) && std::isfinite(magnitudes);
+  const bool known =
+      std::isfinite(sums.square) && std::isfinite(sums.along_mean) && std::isfinite(magnitudes);
   const double factor = !known ? std::nan("") : magnitudes > 0 ? sums.square / magnitudes : 0;
   const double addend = metric_ == Metric::kL2 ? sums.square : sums.along_mean;
   const std::array<float, 2> given{to_float(factor), to_float(addend)};
@@ -149,7 +152,7 @@ void SignQuantizer::prepare(const float* query, Scratch& scratch, SignQuery& pre
     return;
   }
   const double largest = static_cast<double>(kernels.largest_f32(rotated, bits()));
-  prepared.step_ = largest > 0 ? largest / simd::kMostSignQuery : 1;
+  prepared.step_ = largest > kSmallest ? largest / simd::kMostSignQuery : 1;
   const simd::RoundParams rounding{.unit = 1,
                                    .shift = 0,
                                    .step = prepared.step_,
@@ -160,7 +163,7 @@ void SignQuantizer::prepare(const float* query, Scratch& scratch, SignQuery& pre
 }
 
 bool SignQuantizer::fits(const CodeQuery& usual) const noexcept {
-  return usual.query_error() <= kMostError * spread_;
+  return metric_ != Metric::kL2 || usual.query_error() <= kMostError * spread_;
 }
 
 // ---- bytes -------------------------------------------------------------------------------------

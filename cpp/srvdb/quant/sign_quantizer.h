@@ -75,7 +75,7 @@ class SignQuantizer {
   void encode(const float* row, Scratch& scratch, std::uint8_t* code) const;
   void prepare(const float* query, Scratch& scratch, SignQuery& prepared) const;
   // Whether scores by the usual codes and by signs of the query are alike enough to be compared:
-  // not where it reaches far outside of what the usual codes hold.
+  // not where, under l2, it reaches far outside of what the usual codes hold, which cut it off.
   bool fits(const CodeQuery& usual) const noexcept;
 
   // At most kMostBytes, with their own checksum (cpp/FORMAT.md, "reduction.bin").

@@ -19,7 +19,7 @@ SRVDB_INLINE void prefetch(const void* base, std::size_t offset_bytes) noexcept 
 
 // The same for many lines at once that are scattered in memory: as far as the second-level cache.
 // The first level takes so few requests at a time that others were dropped or waited for
-// (benchmarks/EXPERIMENTS.md, "Prefetching").
+// (base/prefetch.h).
 SRVDB_INLINE void prefetch_scattered(const void* base, std::size_t offset_bytes) noexcept {
   const auto at = reinterpret_cast<std::uintptr_t>(base) + offset_bytes;
   __builtin_prefetch(reinterpret_cast<const void*>(at), 0, 2);
