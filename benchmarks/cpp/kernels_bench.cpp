@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "srvdb/base/aligned.h"
+#include "srvdb/quant/rotation.h"
 #include "srvdb/simd/dispatch.h"
 
 namespace {
@@ -136,6 +137,54 @@ void keys_many(benchmark::State& state, const Kernels* k, bool l2) {
   state.SetItemsProcessed(static_cast<std::int64_t>(state.iterations() * ids.size()));
 }
 
+// Codes of signs of so many bits, 32 at a time: scattered over the pool, or the same 128 again and
+// again from the first-level cache. About half of them pass.
+void signs_many(benchmark::State& state, const Kernels* k, bool near) {
+  const auto bits = static_cast<std::size_t>(state.range(0));
+  const std::size_t stride = srvdb::round_up(bits / 8 + 2 * sizeof(float), std::size_t{64});
+  const std::size_t n = near ? 128 : kPoolBytes / stride;
+  std::mt19937 random(7);
+  std::vector<std::uint32_t> ids(1 << 16);
+  for (auto& id : ids) id = static_cast<std::uint32_t>(random() % n);
+  AlignedBuffer<std::int8_t> query(bits);
+  std::int32_t sum = 0;
+  for (std::size_t i = 0; i < bits; ++i) {
+    query[i] = static_cast<std::int8_t>(static_cast<int>(random() % 31) - 15);
+    sum += query[i];
+  }
+  const srvdb::simd::SignTest test{.sum = sum, .weight = 1, .least = 0};
+  std::uint32_t out[32];
+  benchmark::DoNotOptimize(&float_pool());
+  for (auto _ : state) {
+    for (std::size_t i = 0; i < ids.size(); i += 32) {
+      benchmark::DoNotOptimize(
+          k->select_signs(query.data(), bits, code_pool(), stride, &ids[i], 32, test, out));
+    }
+  }
+  state.SetItemsProcessed(static_cast<std::int64_t>(state.iterations() * ids.size()));
+}
+
+void hadamard(benchmark::State& state, const Kernels* k) {
+  const auto n = static_cast<std::size_t>(state.range(0));
+  AlignedBuffer<float> values(n);
+  for (auto _ : state) {
+    k->hadamard_f32(values.data(), n, 0.5F);
+    benchmark::ClobberMemory();
+  }
+}
+
+// What a query costs before signs are asked, by the kernels that searches take.
+void rotation(benchmark::State& state) {
+  const auto n = static_cast<std::size_t>(state.range(0));
+  const srvdb::Rotation rotation(n);
+  AlignedBuffer<float> vector(n);
+  AlignedBuffer<float> room(n);
+  for (auto _ : state) {
+    rotation.apply(vector.data(), room.data());
+    benchmark::ClobberMemory();
+  }
+}
+
 void keys_rows(benchmark::State& state, const Kernels* k, bool l2) {
   const auto stride = static_cast<std::size_t>(state.range(0));
   const std::size_t n = kPoolBytes / stride;
@@ -182,6 +231,7 @@ void exact_pairs(benchmark::State& state, const Kernels* k) {
 // Registered at start, because the tables to measure are known only then.
 bool register_all() {
   benchmark::RegisterBenchmark("StreamRead", stream_read)->Unit(benchmark::kMillisecond);
+  benchmark::RegisterBenchmark("Rotation", rotation)->Arg(768)->Arg(1536);
   for (const Kernels* k : srvdb::simd::supported_kernels()) {
     const auto add = [&](const char* what, auto body) {
       return benchmark::RegisterBenchmark((std::string(what) + "/" + k->name).c_str(), body);
@@ -193,6 +243,9 @@ bool register_all() {
     add("ManyDot", [k](auto& s) { keys_many(s, k, false); })->Arg(128)->Arg(384)->Arg(832);
     add("ScanL2", [k](auto& s) { keys_rows(s, k, true); })->Arg(128)->Arg(832);
     add("ScanDot", [k](auto& s) { keys_rows(s, k, false); })->Arg(128)->Arg(832);
+    add("SignsFar", [k](auto& s) { signs_many(s, k, false); })->Arg(768)->Arg(1536);
+    add("SignsNear", [k](auto& s) { signs_many(s, k, true); })->Arg(768)->Arg(1536);
+    add("Hadamard", [k](auto& s) { hadamard(s, k); })->Arg(256)->Arg(1024);
     add("Encode", [k](auto& s) { encode_rows(s, k); })->Arg(128)->Arg(768);
     add("ExactL2", [k](auto& s) { exact_pairs(s, k); })->Arg(128)->Arg(784);
   }

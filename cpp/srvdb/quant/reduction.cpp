@@ -86,7 +86,7 @@ std::optional<Reduction> Reduction::train(std::span<const float* const> rows, st
   }
   ScalarQuantizer short_codes =
       ScalarQuantizer::train(addresses(projected, components), components, short_metric(metric));
-  return Reduction(std::move(projection), std::move(short_codes), share);
+  return Reduction(std::move(projection), short_codes, share);
 }
 
 void Reduction::Projection::project(const float* vector, Scratch& scratch) const {

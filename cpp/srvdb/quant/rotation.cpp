@@ -27,7 +27,7 @@ Rotation::Rotation(std::size_t components)
     : from_(components),
       signs_(components),
       width_(simd::kHadamardLanes * std::bit_floor(components / simd::kHadamardLanes)),
-      unit_(1 / std::sqrt(static_cast<float>(width_ / simd::kHadamardLanes))) {
+      unit_(1 / std::sqrt(static_cast<float>(width_) / static_cast<float>(simd::kHadamardLanes))) {
   std::iota(from_.begin(), from_.end(), std::uint16_t{0});
   for (std::size_t i = components; i > 1; --i) std::swap(from_[i - 1], from_[mix(i) % i]);
   for (std::size_t i = 0; i < components; ++i) {

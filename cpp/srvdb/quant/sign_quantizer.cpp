@@ -123,10 +123,8 @@ void SignQuantizer::encode(const float* row, Scratch& scratch, std::uint8_t* cod
     code[i / 8] = static_cast<std::uint8_t>(code[i / 8] | bit << (i % 8));
     magnitudes += static_cast<double>(std::abs(x));
   }
-  // Of a row beyond what floats hold nothing can be said: it always passes.
-  const bool known =
-      std::isfinite(sums.square) && std::isfinite(sums.along_mean) && std::isfinite(magnitudes);
-  const double factor = !known ? std::nan("") : magnitudes > 0 ? sums.square / magnitudes : 0;
+  double factor = magnitudes > 0 ? sums.square / magnitudes : 0;
+  if (!sums.finite()) factor = std::nan("");  // nothing can be said of the row: it always passes
   const double addend = metric_ == Metric::kL2 ? sums.square : sums.along_mean;
   const std::array<float, 2> given{to_float(factor), to_float(addend)};
   std::memcpy(code + bits() / 8, given.data(), sizeof given);
@@ -141,9 +139,7 @@ void SignQuantizer::prepare(const float* query, Scratch& scratch, SignQuery& pre
   prepared.room_ =
       kRoom * kDeviation * std::sqrt(sums.square / static_cast<double>(bits())) * spread_;
   prepared.offset_ = prepared.square_ ? sums.square : sums.along_mean + mean_square_;
-  const bool known = std::isfinite(sums.square) && std::isfinite(sums.along_mean) &&
-                     std::isfinite(kernels.norm2_f64(rotated, bits()));
-  if (!known) {  // beyond what floats hold: all pass
+  if (!sums.finite()) {  // beyond what floats hold: all pass
     std::fill_n(prepared.codes_.data(), bits(), std::int8_t{0});
     prepared.sum_ = 0;
     prepared.step_ = 1;

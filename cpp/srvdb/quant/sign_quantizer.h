@@ -12,6 +12,7 @@
 // such codes has to try them (index/short_code_trial.h). Immutable: thread-safe.
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -86,10 +87,12 @@ class SignQuantizer {
   static SignQuantizer from_bytes(ByteSpan bytes, std::size_t dim, Metric metric);
 
  private:
-  // Sums over the components of x - c.
+  // Sums over the components of x - c, each lane in floats.
   struct Centred {
     double square = 0;      // |x - c|^2
     double along_mean = 0;  // <x - c, c>
+    // If so, x - c and what it is rotated to are, too.
+    bool finite() const noexcept { return std::isfinite(square) && std::isfinite(along_mean); }
   };
   SignQuantizer(Metric metric, std::vector<float> mean, double spread);
   // Writes x - c, rotated, to scratch.vector.

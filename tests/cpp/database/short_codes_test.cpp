@@ -177,7 +177,7 @@ TEST_P(ShortCodesOfEachForm, FollowTheRowsAndAreNotGoneByWhileTheyLag) {
   EXPECT_GE(recall(*db), 0.98);
 }
 
-TEST_P(ShortCodesOfEachForm, AreUsedAmongTheRowsThatAFilterOrADeletionLeaves) {
+TEST_P(ShortCodesOfEachForm, WithThemTheRowsThatADeletionLeavesAreFound) {
   take_copy();
   const auto db = open(options());
   for (std::size_t i = 0; i < kRows; i += 3) {

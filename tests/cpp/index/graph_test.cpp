@@ -185,7 +185,7 @@ TEST(Graph, ABuilderForgetsWhatItKnewOfOtherCodes) {
   // Codes of a wider range: distances that were apart are equal.
   std::vector<float> wide = values;
   for (float& value : wide) value *= 20;
-  const auto coarse = TestGraph::train(TestRows(wide, dim), Metric::kL2);
+  const auto coarse = TestCodes::train(TestRows(wide, dim), Metric::kL2);
   for (TestGraph* graph : {&data, &other}) {
     for (Row r = 0; r < graph->rows.size(); ++r) {
       coarse.encode(graph->rows.at(r), 0, graph->codes.data() + std::size_t{r} * graph->stride);

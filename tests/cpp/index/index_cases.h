@@ -143,7 +143,7 @@ inline std::vector<ScoredRow> brute_force(const RowsView& rows, Metric metric, c
 struct TestGraph {
   TestGraph(std::vector<float> values, std::size_t dim, Metric metric, std::size_t threads = 1,
             GraphParams params = {})
-      : rows(std::move(values), dim), quantizer(train(rows, metric)) {
+      : rows(std::move(values), dim), quantizer(TestCodes::train(rows, metric)) {
     stride = quantizer.stride();
     codes.reset(std::size_t{rows.size()} * stride);
     for (Row r = 0; r < rows.size(); ++r) {
@@ -155,12 +155,6 @@ struct TestGraph {
     if (threads != 0) link(rows.size(), threads);
   }
 
-  static ScalarQuantizer train(const TestRows& rows, Metric metric) {
-    std::vector<const float*> at;
-    const Row n = std::min<Row>(rows.size(), static_cast<Row>(kTrainRows));
-    for (Row r = 0; r < n; ++r) at.push_back(rows.at(r));
-    return ScalarQuantizer::train(at, rows.dim(), metric);
-  }
   CodesView codes_view() const {
     CodesView view;
     view.base = codes.data();

@@ -2,11 +2,11 @@
 
 #include <gtest/gtest.h>
 
-#include <atomic>
 #include <cmath>
 #include <random>
 
 #include "index/index_cases.h"
+#include "index/short_code_cases.h"
 #include "srvdb/index/graph_search.h"
 #include "srvdb/index/short_code_trial.h"
 
@@ -36,53 +36,14 @@ std::vector<float> flat_rows(std::size_t n, std::uint32_t seed) {
   return out;
 }
 
-// Short codes of all rows, and how often they were looked at.
-class Shortened final : public RowVerifier {
- public:
-  Shortened(const TestRows& rows, Metric metric) : checked_(rows.size() / 64 + 1) {
-    std::vector<const float*> at;
-    for (Row r = 0; r < rows.size(); ++r) at.push_back(rows.at(r));
-    auto reduction = Reduction::train(at, rows.dim(), metric, nullptr);
-    if (!reduction) return;
-    coder_.emplace(std::move(*reduction));
-    bytes_.reset(rows.size() * coder_->stride());
-    ShortCoder::Scratch scratch;
-    Reduction::Held held;
-    for (Row r = 0; r < rows.size(); ++r) {
-      coder_->encode(rows.at(r), scratch, bytes_.data() + r * coder_->stride(), held);
-    }
-  }
-  bool made() const { return coder_.has_value(); }
-  ShortCodes of_rows(Row rows) const {
-    ShortCodes out;
-    out.coder = &*coder_;
-    out.codes.base = bytes_.data();
-    out.codes.stride = coder_->stride();
-    out.codes.rows = rows;
-    out.codes.verifier = this;
-    out.codes.checked = checked_.data();
-    return out;
-  }
-  void verify(Row first, Row last) const override { looks_ += last - first; }
-  std::size_t looks() const { return looks_.exchange(0); }
-
- private:
-  std::optional<ShortCoder> coder_;
-  AlignedBuffer<std::uint8_t> bytes_;
-  std::vector<std::atomic<std::uint64_t>> checked_;
-  mutable std::atomic<std::size_t> looks_{0};
-};
-
-bool same(const std::vector<ScoredRow>& a, const std::vector<ScoredRow>& b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& x, const auto& y) {
-    return x.row == y.row && x.score == y.score;
-  });
+std::optional<Reduction> trained(const TestRows& rows, Metric metric) {
+  return Reduction::train(addresses(rows), rows.dim(), metric, nullptr);
 }
 
 class ShortWalk : public ::testing::TestWithParam<Metric> {
  protected:
   const TestGraph data_{flat_rows(kRows, 1), kDim, GetParam(), 2};
-  const Shortened short_{data_.rows, GetParam()};
+  const TestShortCodes short_{data_.rows, trained(data_.rows, GetParam())};
   const std::vector<float> queries_ = flat_rows(100, 2);
 };
 
@@ -146,7 +107,7 @@ TEST(ShortWalkOfBytes, ScoresAreThoseOfTheRows) {
     return values;
   };
   const TestGraph data(bytes(flat_rows(kRows, 1)), kDim, Metric::kL2, 2);
-  const Shortened shorter(data.rows, Metric::kL2);
+  const TestShortCodes shorter(data.rows, trained(data.rows, Metric::kL2));
   ASSERT_TRUE(shorter.made());
   const std::vector<float> errors(kRows, 0);
   CodesView codes = data.codes_view();

@@ -2,10 +2,10 @@
 
 #include <gtest/gtest.h>
 
-#include <atomic>
 #include <random>
 
 #include "index/index_cases.h"
+#include "index/short_code_cases.h"
 #include "srvdb/index/graph_search.h"
 #include "srvdb/index/short_code_trial.h"
 
@@ -38,54 +38,13 @@ std::vector<float> grouped_rows(std::size_t n, std::uint32_t seed) {
 }
 
 SignQuantizer trained(const TestRows& rows, Metric metric) {
-  std::vector<const float*> at;
-  for (Row r = 0; r < rows.size(); ++r) at.push_back(rows.at(r));
-  return SignQuantizer::train(at, rows.dim(), metric);
-}
-
-// Codes of signs of all rows, and how often they were looked at.
-class Signed final : public RowVerifier {
- public:
-  Signed(const TestRows& rows, Metric metric)
-      : coder_(trained(rows, metric)),
-        bytes_(rows.size() * coder_.stride()),
-        checked_(rows.size() / 64 + 1) {
-    ShortCoder::Scratch scratch;
-    Reduction::Held held;
-    for (Row r = 0; r < rows.size(); ++r) {
-      coder_.encode(rows.at(r), scratch, bytes_.data() + r * coder_.stride(), held);
-    }
-  }
-  ShortCodes of_rows(Row rows) const {
-    ShortCodes out;
-    out.coder = &coder_;
-    out.codes.base = bytes_.data();
-    out.codes.stride = coder_.stride();
-    out.codes.rows = rows;
-    out.codes.verifier = this;
-    out.codes.checked = checked_.data();
-    return out;
-  }
-  void verify(Row first, Row last) const override { looks_ += last - first; }
-  std::size_t looks() const { return looks_.exchange(0); }
-
- private:
-  ShortCoder coder_;
-  AlignedBuffer<std::uint8_t> bytes_;
-  std::vector<std::atomic<std::uint64_t>> checked_;
-  mutable std::atomic<std::size_t> looks_{0};
-};
-
-bool same(const std::vector<ScoredRow>& a, const std::vector<ScoredRow>& b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& x, const auto& y) {
-    return x.row == y.row && x.score == y.score;
-  });
+  return SignQuantizer::train(addresses(rows), rows.dim(), metric);
 }
 
 class SignWalk : public ::testing::TestWithParam<Metric> {
  protected:
   const TestGraph data_{grouped_rows(kRows, 1), kDim, GetParam(), 2};
-  const Signed signs_{data_.rows, GetParam()};
+  const TestShortCodes signs_{data_.rows, trained(data_.rows, GetParam())};
   const std::vector<float> queries_ = grouped_rows(100, 2);
 };
 
@@ -181,7 +140,7 @@ TEST_P(SignWalk, StopsAtItsBudgetAndLeavesABarredRowOut) {
 // Usual codes hold such a query only cut off: what they say cannot be compared with signs.
 TEST(SignWalkUnderL2, AsksNoneWhereTheQueryLiesFarOutsideOfWhatCodesHold) {
   const TestGraph data(grouped_rows(kRows, 1), kDim, Metric::kL2, 2);
-  const Signed signs(data.rows, Metric::kL2);
+  const TestShortCodes signs(data.rows, trained(data.rows, Metric::kL2));
   for (std::size_t q = 0; q < 10; ++q) {
     std::vector<float> query(data.rows.at(static_cast<Row>(q)),
                              data.rows.at(static_cast<Row>(q)) + kDim);

@@ -43,20 +43,6 @@ struct Rows {
   std::vector<const float*> at;
 };
 
-double exact(Metric metric, const float* a, const float* b, std::size_t dim) {
-  double dot = 0, square = 0, of_a = 0, of_b = 0;
-  for (std::size_t d = 0; d < dim; ++d) {
-    const double x = static_cast<double>(a[d]);
-    const double y = static_cast<double>(b[d]);
-    dot += x * y;
-    square += (x - y) * (x - y);
-    of_a += x * x;
-    of_b += y * y;
-  }
-  if (metric == Metric::kL2) return -square;
-  return metric == Metric::kIp ? dot : dot / std::sqrt(of_a * of_b);
-}
-
 std::optional<Reduction> reduction_of(const Rows& rows, Metric metric, std::size_t dim = kDim) {
   return Reduction::train(rows.at, dim, metric, nullptr);
 }
@@ -79,8 +65,8 @@ TEST(PrincipalComponents, AreOrthonormalAndHoldWhatTheRowsDifferBy) {
   for (std::size_t i = 0; i < 20; ++i) {
     for (std::size_t j = 0; j <= i; ++j) {
       const float* const a = found.directions.data() + i * kDim;
-      EXPECT_NEAR(exact(Metric::kIp, a, found.directions.data() + j * kDim, kDim), i == j ? 1 : 0,
-                  1e-4);
+      EXPECT_NEAR(exact_score(Metric::kIp, a, found.directions.data() + j * kDim, kDim),
+                  i == j ? 1 : 0, 1e-4);
     }
   }
   for (const float x : found.mean) EXPECT_NEAR(static_cast<double>(x), 5, 0.1);
@@ -132,9 +118,9 @@ TEST(Reduction, KeysOfShortCodesTellDistances) {
       reduction->prepare(query, scratch, prepared);
       const CodeDistance distance(prepared);
       double sum = 0, squares = 0, off = 0;
-      const double of_mean = exact(Metric::kIp, mean.data(), query, kDim);
+      const double of_mean = exact_score(Metric::kIp, mean.data(), query, kDim);
       for (std::size_t i = 0; i < 200; ++i) {
-        const double truth = exact(metric, rows.at[i], query, kDim);
+        const double truth = exact_score(metric, rows.at[i], query, kDim);
         double said =
             prepared.approx_score(distance.key(code_of_row(*reduction, rows.at[i]).data()));
         if (metric == Metric::kIp) said += of_mean;

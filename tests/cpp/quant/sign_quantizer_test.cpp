@@ -32,20 +32,6 @@ struct Rows {
   std::vector<const float*> at;
 };
 
-double exact(Metric metric, const float* a, const float* b, std::size_t dim) {
-  double dot = 0, square = 0, of_a = 0, of_b = 0;
-  for (std::size_t d = 0; d < dim; ++d) {
-    const double x = static_cast<double>(a[d]);
-    const double y = static_cast<double>(b[d]);
-    dot += x * y;
-    square += (x - y) * (x - y);
-    of_a += x * x;
-    of_b += y * y;
-  }
-  if (metric == Metric::kL2) return -square;
-  return metric == Metric::kIp ? dot : dot / std::sqrt(of_a * of_b);
-}
-
 // Codes of rows, and which of them pass.
 struct Coded {
   Coded(const SignQuantizer& signs, const std::vector<const float*>& rows)
@@ -100,10 +86,10 @@ TEST(Rotation, KeepsDistancesAndSpreadsEveryComponentOverAll) {
     EXPECT_LT(largest, 8 / std::sqrt(static_cast<double>(n))) << n;
     std::vector<float> a = Rows(1, n).values;
     std::vector<float> b = Rows(1, n, 0, 2).values;
-    const double before = exact(Metric::kL2, a.data(), b.data(), n);
+    const double before = exact_score(Metric::kL2, a.data(), b.data(), n);
     rotation.apply(a.data(), room.data());
     rotation.apply(b.data(), room.data());
-    EXPECT_NEAR(exact(Metric::kL2, a.data(), b.data(), n), before, 1e-4 * std::abs(before));
+    EXPECT_NEAR(exact_score(Metric::kL2, a.data(), b.data(), n), before, 1e-4 * std::abs(before));
   }
 }
 
@@ -143,7 +129,7 @@ TEST(SignQuantizer, EstimatesAreUnbiasedAndAsSharpAsTheMethodPromises) {
       const std::vector<double> said = coded.estimates(query, low, high);
       for (std::size_t i = 0; i < rows.at.size(); i += 5) {
         // The room of half a deviation that there is not.
-        const double off = said[i] + deviation / 2 - exact(metric, rows.at[i], q, kDim);
+        const double off = said[i] + deviation / 2 - exact_score(metric, rows.at[i], q, kDim);
         sum += off;
         squares += off * off;
         n += 1;
@@ -170,8 +156,8 @@ TEST(SignQuantizer, LetsNearRowsPassAndLeavesFarOnesOut) {
     SignQuantizer::Scratch scratch;
     SignQuery prepared;
     signs.prepare(query.data(), scratch, prepared);
-    const double near = exact(metric, rows.at[0], query.data(), kDim);
-    const double far = exact(metric, rows.at[1], query.data(), kDim);
+    const double near = exact_score(metric, rows.at[0], query.data(), kDim);
+    const double far = exact_score(metric, rows.at[1], query.data(), kDim);
     std::vector<std::uint32_t> expected;
     for (std::uint32_t i = 0; i < 500; i += 10) expected.push_back(i);
     EXPECT_EQ(coded.passing(prepared, (near + far) / 2), expected) << metric_name(metric);
@@ -202,8 +188,7 @@ TEST(SignQuantizer, TakesAnyFiniteVectorAndLosesNoRowToOverflow) {
       double worst = 1e9;
       double best = -1e9;
       for (const float* row : rows.at) {
-        const double score =
-            value == 0 && metric == Metric::kCosine ? 0 : exact(metric, row, vector.data(), kDim);
+        const double score = exact_score(metric, row, vector.data(), kDim);
         worst = std::min(worst, score);
         best = std::max(best, score);
       }
@@ -219,9 +204,10 @@ TEST(SignQuantizer, TakesAnyFiniteVectorAndLosesNoRowToOverflow) {
     std::vector<const float*> same(50, equal.at[0]);
     const SignQuantizer flat = SignQuantizer::train(same, kDim, metric);  // all rows are the mean
     flat.prepare(same[0], scratch, query);
-    EXPECT_EQ(
-        Coded(flat, same).passing(query, exact(metric, same[0], same[0], kDim) - 0.001).size(),
-        50u);
+    EXPECT_EQ(Coded(flat, same)
+                  .passing(query, exact_score(metric, same[0], same[0], kDim) - 0.001)
+                  .size(),
+              50u);
   }
 }
 
