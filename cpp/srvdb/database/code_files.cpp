@@ -20,7 +20,9 @@ void copy_words(const CodeNotes::Words& from, CodeNotes::Words& to) noexcept {
 }
 
 std::shared_ptr<CodeNotes> make_notes(Row rows) {  // for twice as many
-  return std::make_shared<CodeNotes>(rows < kNoRow / 2 ? 2 * rows : kNoRow);
+  auto notes = std::make_shared<CodeNotes>(rows < kNoRow / 2 ? 2 * rows : kNoRow);
+  prefault(notes->checked.data(), rows / 8);
+  return notes;
 }
 
 }  // namespace

@@ -46,7 +46,8 @@ Graph::Graph(const GraphParams& params, const std::uint32_t* nodes, Row rows)
   for (std::size_t s = 0; s < segments; ++s) {
     segments_[s].store(nodes + (s << kSegmentBits) * node_words_, std::memory_order_relaxed);
   }
-  checked_ = std::make_unique<std::atomic<std::uint64_t>[]>(std::size_t{rows} / 64 + 1);
+  checked_ = ZeroedVector<std::atomic<std::uint64_t>>(std::size_t{rows} / 64 + 1);
+  prefault(checked_.data(), checked_.size() * sizeof(checked_[0]));
   set_linked(rows);
 }
 

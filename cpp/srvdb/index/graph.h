@@ -23,6 +23,7 @@
 #include <span>
 #include <vector>
 
+#include "srvdb/base/large_memory.h"
 #include "srvdb/base/prefetch.h"
 #include "srvdb/base/types.h"
 #include "srvdb/distance/metric.h"
@@ -65,7 +66,7 @@ class Graph {
   const GraphParams& params() const noexcept { return params_; }
   Row linked() const noexcept { return linked_.load(std::memory_order_acquire); }
   // True when the nodes lie in a mapped image: no builder, and sound() has work to do.
-  bool mapped() const noexcept { return checked_ != nullptr; }
+  bool mapped() const noexcept { return !checked_.empty(); }
   // Of the linked rows. Not known under ip, of a few rows, of equal ones, nor from an image without
   // it.
   IntrinsicDimension dimension() const noexcept {
@@ -93,11 +94,11 @@ class Graph {
   void prefetch(Row row) const noexcept {
     const std::uint32_t* const at = node(row);
     for (std::size_t i = 0; i < node_words_; i += 16) __builtin_prefetch(at + i, 0, kSecondLevel);
-    if (checked_ != nullptr) __builtin_prefetch(&checked_[row / 64]);
+    if (!checked_.empty()) __builtin_prefetch(&checked_[row / 64]);
   }
   // False when a mapped node is not what was written. True for owned nodes.
   bool sound(Row row, const std::uint32_t* node) const noexcept {
-    if (checked_ == nullptr) return true;
+    if (checked_.empty()) return true;
     const std::uint64_t bits = checked_[row / 64].load(std::memory_order_relaxed);
     if ((bits >> (row % 64) & 1) != 0) [[likely]]
       return true;
@@ -126,9 +127,9 @@ class Graph {
   std::atomic<Row> linked_{0};
   std::atomic<IntrinsicDimension> dimension_;
   std::unique_ptr<std::atomic<const std::uint32_t*>[]> segments_;
-  std::shared_ptr<SegmentSource> source_;                  // null: plain memory
-  std::vector<SegmentMemory> owned_;                       // the writer's
-  std::unique_ptr<std::atomic<std::uint64_t>[]> checked_;  // one bit a node; nullptr: owned
+  std::shared_ptr<SegmentSource> source_;                     // null: plain memory
+  std::vector<SegmentMemory> owned_;                          // the writer's
+  mutable ZeroedVector<std::atomic<std::uint64_t>> checked_;  // one bit a node; empty: owned
 };
 
 // CRC-32C of a node as graph_file.h says: of its row number, then all its words but the first.

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "srvdb/base/aligned.h"
+#include "srvdb/base/large_memory.h"
 #include "srvdb/base/types.h"
 #include "srvdb/index/graph_search.h"
 #include "srvdb/index/row_bitmap.h"
@@ -29,7 +30,10 @@ class VisitedSet {
     for (std::size_t i = 0; i < count_; ++i) words()[rows_[i] / 64] = 0;
     count_ = 0;
     const std::size_t bytes = (std::size_t{limit} / 64 + 1) * sizeof(std::uint64_t);
-    if (bytes > memory_.bytes()) memory_ = SegmentMemory(std::max(bytes + bytes / 8, kLeastBytes));
+    if (bytes > memory_.bytes()) {
+      memory_ = SegmentMemory(std::max(bytes + bytes / 8, kLeastBytes));
+      prefault(memory_.data(), bytes);
+    }
   }
   // Room for that many more rows, and for 16 rows that are read beyond the last.
   void reserve(std::size_t more) {

@@ -1,10 +1,11 @@
 #include "srvdb/storage/verified_rows.h"
 
 #include <algorithm>
+#include <memory>
 
 namespace srvdb {
 
-VerifiedRows::VerifiedRows() : chunks_(std::make_unique<std::atomic<Chunk*>[]>(kChunks)) {}
+VerifiedRows::VerifiedRows() : chunks_(kChunks) {}
 
 VerifiedRows::~VerifiedRows() {
   for (std::uint32_t i = 0; i < kChunks; ++i) {

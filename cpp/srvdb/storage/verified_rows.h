@@ -7,7 +7,6 @@
 
 #include <atomic>
 #include <cstdint>
-#include <memory>
 
 #include "srvdb/base/large_memory.h"
 #include "srvdb/base/types.h"
@@ -39,7 +38,7 @@ class VerifiedRows {
     ZeroedVector<std::atomic<std::uint64_t>> words =
         ZeroedVector<std::atomic<std::uint64_t>>(kWords);
   };
-  std::unique_ptr<std::atomic<Chunk*>[]> chunks_;
+  ZeroedVector<std::atomic<Chunk*>> chunks_;
 };
 
 }  // namespace srvdb
