@@ -87,7 +87,8 @@ bool Core::calibration_due(const View& view) const {
   const Calibration& last = *view.calibration;
   if (!last.measured() || last.generation != view.generation) return true;
   if (static_cast<double>(linked) > kGrown * last.rows) return true;
-  // With signs, which are not asked while a row is hidden, walks are one finer then: that will do.
+  // With signs, which are not asked while many rows are hidden, walks are one finer then: that
+  // will do.
   const std::uint32_t bytes = view.index->walk_code_bytes(view.hidden);
   if (last.code_bytes != bytes && last.code_bytes + 1 != bytes && !view.index->short_codes_lag()) {
     return true;

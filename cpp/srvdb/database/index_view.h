@@ -9,6 +9,7 @@
 #include "srvdb/index/graph.h"
 #include "srvdb/index/graph_search.h"
 #include "srvdb/index/row_bitmap.h"
+#include "srvdb/index/search_plan.h"
 #include "srvdb/quant/scalar_quantizer.h"
 #include "srvdb/quant/short_coder.h"
 
@@ -32,13 +33,14 @@ struct IndexView {
     return short_codes && short_codes->view().rows < linked();
   }
   // Bytes of the codes that a walk over all linked rows goes by, one less where it asks signs, as
-  // it does when none of these is excluded: the more, the finer. 0: no codes.
+  // it does when hardly any of these is excluded: the more, the finer. 0: no codes.
   std::uint32_t walk_code_bytes(const RowBitmap& excluded) const noexcept {
     if (!codes) return 0;
     std::size_t bytes = codes->view().stride;
     if (short_codes && !short_codes_lag()) {
       if (short_coder->components() != nullptr) bytes = short_codes->view().stride;
-      if (short_coder->signs() != nullptr && excluded.count(0, linked()) == 0) bytes -= 1;
+      const bool through = goes_through(linked(), excluded.count(0, linked()));
+      if (short_coder->signs() != nullptr && through) bytes -= 1;
     }
     return static_cast<std::uint32_t>(bytes);
   }

@@ -162,7 +162,7 @@ struct Searching {
     const ShortCodes& shorter = options.short_codes;
     if (shorter.coder != nullptr && shorter.codes.rows >= limit) {
       components = shorter.coder->components();
-      if (excluded == 0) signs = shorter.coder->signs();
+      signs = shorter.coder->signs();
     }
     plan = plan_search({.rows = limit,
                         .eligible = limit - excluded,
@@ -170,8 +170,12 @@ struct Searching {
                         .k = options.k,
                         .bound = graph.params().bound(),
                         .code_bytes = codes.stride});
-    if (options.way == SearchWay::kWalk) plan = {.walk = true, .far = plan.far, .budget = SIZE_MAX};
+    if (options.way == SearchWay::kWalk) {
+      plan.walk = true;
+      plan.budget = SIZE_MAX;
+    }
     if (options.way == SearchWay::kScan) plan.walk = false;
+    if (options.sure && excluded != 0) plan.through = false;  // it does not tell what it may miss
   }
   // Of the walk.
   const CodesView& walk_codes() const noexcept {
@@ -187,14 +191,16 @@ struct Searching {
     }
   }
   const RowBitmap* bitmap() const noexcept { return excluded != 0 ? options.excluded : nullptr; }
-  WalkOptions walk_options(const float* query, Prepared& prepared) const noexcept {
+  // Of a walk through excluded rows, or around them.
+  WalkOptions walk_options(const float* query, Prepared& prepared, bool through) const noexcept {
     const double dimension = graph.dimension().of(graph.linked());
     const std::size_t width = std::max<std::size_t>(options.ef, 1);  // WalkPool raises it to k
     const double per_hit = static_cast<double>(width) / static_cast<double>(options.k);
     return {
         .ef = width,
         .limit = limit,
-        .excluded = bitmap(),
+        .excluded = through ? nullptr : bitmap(),
+        .through = through ? bitmap() : nullptr,
         .wanted = options.k,
         .reach = dimension == 0 ? 0 : std::pow(per_hit, 2 / dimension),
         .share = static_cast<double>(limit - excluded) / std::max<double>(limit, 1),
@@ -208,6 +214,26 @@ struct Searching {
                   .scratch = &prepared.scratch.signs,
                   .query = &prepared.signs},
         .counts = options.counts};
+  }
+  // Takes excluded rows out of what a walk through them has found. False when too little is left.
+  bool leave_out_excluded(WalkEnd end, std::vector<Neighbor>& found) const {
+    if (excluded == 0 || end == WalkEnd::kDamaged) return true;
+    if (end == WalkEnd::kOverBudget) return false;
+    std::size_t place = 0;
+    std::size_t among_best = 0;
+    std::erase_if(found, [&](const Neighbor& row) {
+      const bool gone = options.excluded->test(row.row);
+      among_best += gone && place < options.k ? 1U : 0U;
+      ++place;
+      return gone;
+    });
+    return among_best <= most_left_out(ef, options.k) &&
+           found.size() >= std::min<std::size_t>(options.k, limit - excluded);
+  }
+  // The walk around excluded rows.
+  WalkEnd walk_around(const float* query, Prepared& prepared, std::vector<Neighbor>& found) const {
+    return graph_walk(graph, walk_codes(), CodeDistance(walk_query(prepared)),
+                      walk_options(query, prepared, false), found);
   }
   // The answer from what a walk has found (`end`: how), or from a scan when that is not all.
   GraphResult answer(WalkEnd end, const Prepared& prepared, const float* query,
@@ -247,7 +273,7 @@ struct Turn {
     searching.prepare(vector, prepared);
     distance.emplace(searching.walk_query(prepared));
     walk.emplace(searching.graph, searching.walk_codes(), *distance, searching.limit,
-                 searching.walk_options(vector, prepared), scratch);
+                 searching.walk_options(vector, prepared, true), scratch);
     walk->enter();
   }
 };
@@ -276,10 +302,13 @@ GraphResult graph_search(const Graph& graph, const RowsView& rows, const CodesVi
   const Searching searching(graph, rows, codes, quantizer, options);
   searching.prepare(query, prepared);
   WalkEnd end = WalkEnd::kComplete;
-  if (searching.plan.walk) {
+  bool around = searching.plan.walk && !searching.plan.through;
+  if (searching.plan.walk && !around) {
     end = graph_walk(graph, searching.walk_codes(), CodeDistance(searching.walk_query(prepared)),
-                     searching.walk_options(query, prepared), found);
+                     searching.walk_options(query, prepared, true), found);
+    around = !searching.leave_out_excluded(end, found);
   }
+  if (around) end = searching.walk_around(query, prepared, found);
   return searching.answer(end, prepared, query, found);
 }
 
@@ -288,7 +317,7 @@ void graph_search_batch(const Graph& graph, const RowsView& rows, const CodesVie
                         const GraphSearchOptions& options, GraphResult* out) {
   static thread_local std::array<Turn, kSearchesAtOnce> turns;
   const Searching searching(graph, rows, codes, quantizer, options);
-  if (n == 1 || options.k == 0 || searching.excluded != 0 || !searching.plan.walk ||
+  if (n == 1 || options.k == 0 || !searching.plan.through || !searching.plan.walk ||
       searching.limit == 0) {
     for (std::size_t i = 0; i < n; ++i) {
       out[i] = graph_search(graph, rows, codes, quantizer, queries + i * rows.dim, options);
@@ -308,8 +337,12 @@ void graph_search_batch(const Graph& graph, const RowsView& rows, const CodesVie
       if (!turn.walk || turn.walk->step()) continue;
       turn.found.clear();
       turn.walk->take(turn.found);
-      out[turn.query] = searching.answer(turn.walk->end(), turn.prepared,
-                                         queries + turn.query * rows.dim, turn.found);
+      const float* const query = queries + turn.query * rows.dim;
+      WalkEnd end = turn.walk->end();
+      if (!searching.leave_out_excluded(end, turn.found)) {
+        end = searching.walk_around(query, turn.prepared, turn.found);
+      }
+      out[turn.query] = searching.answer(end, turn.prepared, query, turn.found);
       turn.walk.reset();
       ++done;
     }

@@ -3,8 +3,9 @@
 // Best-first search on 8-bit codes (or with short ones, ShortCodes) from the best of a table of
 // entry rows. The table is a function of the number of linked rows (rows evenly spaced), so it
 // needs no storage and no upkeep. The walk keeps a pool of the best candidates. Of excluded rows
-// only the links count (filtered_walk.h); where so few rows are eligible that it costs less to look
-// at them one by one, they are scanned (search_plan.h).
+// only the links count (filtered_walk.h), unless there are so few that it goes through them; where
+// so few rows are eligible that it costs less to look at them one by one, they are scanned
+// (search_plan.h).
 //
 // Damage never crashes a walk, makes it endless or lets it answer wrongly: it ends with
 // WalkEnd::kDamaged, and the caller drops the graph and scans. Thread safety: any number of
@@ -53,6 +54,9 @@ struct WalkOptions {
   std::size_t ef = 100;                 // width of the search
   Row limit = kNoRow;                   // rows at or above it are ignored (a View's published rows)
   const RowBitmap* excluded = nullptr;  // never returned
+  // Without excluded rows: those that the caller will leave out of what is found. Where there turn
+  // out to be too many of them for that (most_left_out()), ends as if it had gone over the budget.
+  const RowBitmap* through = nullptr;
   std::size_t wanted = 0;  // results that will be used, 0 for all; there may be more than ef
   double reach = 0;        // how far a walk goes on, see walk_pool.h; 0: ef rows
   double share = 0;        // with excluded rows: the part of the others, 0 for not known
@@ -95,8 +99,8 @@ struct GraphSearchOptions {
   // scan, of which the caller takes it out).
   Row barred = kNoRow;
   // Used where they cover all rows below the limit. A walk goes by components, and its candidates
-  // are put in order by the usual codes; or it asks signs which rows to measure, where no row is
-  // excluded.
+  // are put in order by the usual codes; or it asks signs which rows to measure, where hardly any
+  // row is excluded.
   ShortCodes short_codes = {};
   Interrupt* interrupt = nullptr;
   SearchWay way = SearchWay::kPlanned;

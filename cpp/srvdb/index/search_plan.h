@@ -6,6 +6,10 @@
 // measured; the model assumes that excluded rows lie anywhere. A walk that takes longer than
 // foreseen has a budget, what it may see for the price of the scan, and is given up beyond it. So a
 // search never costs much more than twice the cheaper of the two.
+//
+// Where hardly any row is excluded, as after a few changes, a walk goes through them as through all
+// others, and they are left out of what it found. Where that leaves too little, because excluded
+// rows lie where the query is, it was in vain.
 #pragma once
 
 #include <cstddef>
@@ -23,10 +27,16 @@ struct PlanInput {
 
 struct SearchPlan {
   bool walk = false;       // else scan
+  bool through = false;    // of the walk: through excluded rows; also where there are none
   bool far = false;        // of the walk (WalkOptions)
   std::size_t budget = 0;  // likewise
 };
 
 SearchPlan plan_search(const PlanInput& input) noexcept;
+
+// Whether hardly any of the rows are excluded.
+bool goes_through(std::size_t rows, std::size_t excluded) noexcept;
+// How many excluded rows there may be among the k nearest for what is left to do.
+std::size_t most_left_out(std::size_t ef, std::size_t k) noexcept;
 
 }  // namespace srvdb

@@ -11,12 +11,14 @@
 #include "srvdb/base/prefetch.h"
 #include "srvdb/index/graph_reach.h"
 #include "srvdb/index/graph_search.h"
+#include "srvdb/index/search_plan.h"
 #include "srvdb/index/walk_pool.h"
 #include "srvdb/index/walk_scratch.h"
 
 namespace srvdb {
 
-// One walk with no row excluded (filtered_walk.h has the other): borrowed inputs and scratch.
+// One walk that goes through all rows (filtered_walk.h has the one around excluded ones): borrowed
+// inputs and scratch.
 class Walk {
  public:
   Walk(const Graph& graph, const CodesView& codes, const CodeDistance& query, Row limit,
@@ -31,6 +33,9 @@ class Walk {
         pool_(scratch, options, query),
         entries_kept_(std::max(kEntriesKept, options.ef / 2)),
         budget_(options.budget),
+        wanted_(options.wanted),
+        through_(options.through),
+        most_left_out_(most_left_out(options.ef, options.wanted)),
         signs_(options.signs),
         passed_(scratch.rows) {
     visited_.clear(limit);
@@ -69,7 +74,7 @@ class Walk {
     Row row = 0;
     if (pool_.next(row)) {
       if (!gather(row)) return finish(WalkEnd::kDamaged);
-      ++expanded_;
+      if (++expanded_ == kLooked && is_in_vain()) return finish(WalkEnd::kOverBudget);
     } else if (measured_ == asked) {
       return finish(WalkEnd::kComplete);
     }
@@ -99,6 +104,9 @@ class Walk {
   // asked about fewer than kFew rows of a step.
   static constexpr std::size_t kUnfiltered = 8;
   static constexpr std::size_t kFew = 7;
+  // After so many it is clear whether too many rows will have to be left out: sooner than at the
+  // end, when looking for others would cost as much again.
+  static constexpr std::size_t kLooked = 10;
   static constexpr std::size_t kEntriesAhead = 16;  // entry rows on their way from memory
   static constexpr std::size_t kEntriesKept = 16;   // of them, at least: all but few are far away
   static constexpr std::size_t kAtFirst = 8;        // rows asked for before any is measured
@@ -106,6 +114,10 @@ class Walk {
   bool finish(WalkEnd end) noexcept {
     end_ = end;
     return false;
+  }
+
+  bool is_in_vain() const noexcept {
+    return through_ != nullptr && pool_.count_best(wanted_, *through_) > most_left_out_;
   }
 
   // Takes note of the neighbours of a row that have not been seen. False when the node is damaged.
@@ -147,7 +159,7 @@ class Walk {
     Row row = 0;
     if (pool_.next(row)) {
       if (!gather(row)) return finish(WalkEnd::kDamaged);
-      ++expanded_;
+      if (++expanded_ == kLooked && is_in_vain()) return finish(WalkEnd::kOverBudget);
     } else if (n_passed_ == 0 && compared_ == first) {
       return finish(WalkEnd::kComplete);
     }
@@ -220,6 +232,9 @@ class Walk {
   WalkPool pool_;
   const std::size_t entries_kept_;
   const std::size_t budget_;
+  const std::size_t wanted_;
+  const RowBitmap* const through_;
+  const std::size_t most_left_out_;
   std::size_t step_ = 0;      // rows that one step sees, at most
   std::size_t measured_ = 0;  // rows seen from here on have not been measured
   std::size_t asked_ = 0;     // nor asked for from here on

@@ -95,6 +95,16 @@ class WalkPool {
     row = pool_entry::row(pool_.at(place));
     return true;
   }
+  // How many of the `n` best so far are in the bitmap.
+  std::size_t count_best(std::size_t n, const RowBitmap& rows) const noexcept {
+    std::size_t count = 0;
+    for (std::size_t i = 0; i < std::min(n, pool_.places()); ++i) {
+      const std::uint64_t entry = pool_.at(i);
+      if (entry == simd::kNoCandidate) break;
+      count += rows.test(pool_entry::row(entry)) ? 1U : 0U;
+    }
+    return count;
+  }
   // The candidates, best first.
   std::span<const std::uint64_t> finish() const noexcept { return pool_.finish(); }
 

@@ -167,7 +167,7 @@ TEST(ExcludedRows, KeepRecallWithinHalfAPointAndAnswersComplete) {
       const double without = recall_of(ef, nullptr, scans);
       EXPECT_EQ(scans, 0u);
       for (const Lie lie : kLies) {
-        for (const double share : {0.1, 0.3, 0.5, 0.9, 0.999, 0.9995}) {
+        for (const double share : {0.002, 0.03, 0.08, 0.1, 0.3, 0.5, 0.9, 0.999, 0.9995}) {
           if (kSanitized && share != 0.5 && share != 0.999) continue;
           const RowBitmap excluded = some_rows(data.rows, share, lie, queries.data());
           const double with = recall_of(ef, &excluded, scans);
@@ -177,6 +177,66 @@ TEST(ExcludedRows, KeepRecallWithinHalfAPointAndAnswersComplete) {
       EXPECT_GT(scans, 0u);
       scans = 0;
     }
+  }
+}
+
+// A few rows: a walk goes through them, unless they are what lies nearest.
+TEST(ExcludedRows, AFewAreGoneThroughAndAroundWhereTheyLieAboutTheQuery) {
+  const std::size_t dim = 24;
+  const TestGraph data(clustered(8000, dim, 40, 0.7, 8), dim, Metric::kL2, 2);
+  for (const std::size_t k : {std::size_t{1}, std::size_t{10}, std::size_t{40}}) {
+    for (Row r = 17; r < 8000; r += 500) {
+      const float* const query = data.rows.at(r);
+      const auto near = brute_force(data.rows.view(), Metric::kL2, query, {.k = 3 * k});
+      std::vector<Row> one = {near.back().row};
+      std::vector<Row> nearest;
+      for (std::size_t i = 0; i < k; ++i) nearest.push_back(near[i].row);
+      const auto steps_of = [&](const RowBitmap* excluded, GraphResult* found) {
+        WalkCounts counts;
+        *found = data.search(
+            query,
+            {.k = k, .ef = 200, .excluded = excluded, .way = SearchWay::kWalk, .counts = &counts});
+        return counts.expanded;
+      };
+      GraphResult found;
+      const std::size_t without = steps_of(nullptr, &found);
+      for (const bool around : {false, true}) {
+        const RowBitmap excluded = RowBitmap().with_rows(around ? nearest : one);
+        const std::size_t steps = steps_of(&excluded, &found);
+        EXPECT_EQ(steps > without, around) << k << ", row " << r;
+        EXPECT_TRUE(around || steps == without) << k << ", row " << r;
+        EXPECT_FALSE(found.scanned);
+        const auto truth =
+            brute_force(data.rows.view(), Metric::kL2, query, {.k = k, .excluded = &excluded});
+        EXPECT_TRUE(std::equal(truth.begin(), truth.end(), found.rows.begin(), found.rows.end(),
+                               [](const auto& a, const auto& b) { return a.row == b.row; }))
+            << k << ", row " << r << (around ? ", around" : ", through");
+      }
+    }
+  }
+}
+
+TEST(ExcludedRows, ABatchAnswersAsOneByOneWhereAFewAre) {
+  const std::size_t dim = 24;
+  const TestGraph data(clustered(8000, dim, 40, 0.7, 8), dim, Metric::kL2, 2);
+  const auto near = brute_force(data.rows.view(), Metric::kL2, data.rows.at(40), {.k = 30});
+  std::vector<Row> gone;
+  for (const ScoredRow& row : near) gone.push_back(row.row);
+  for (Row r = 0; r < 8000; r += 50) gone.push_back(r);
+  std::sort(gone.begin(), gone.end());
+  gone.erase(std::unique(gone.begin(), gone.end()), gone.end());
+  const RowBitmap excluded = RowBitmap().with_rows(gone);
+  const GraphSearchOptions options{.k = 10, .ef = 40, .excluded = &excluded};
+  std::vector<GraphResult> results(100);
+  graph_search_batch(*data.graph, data.rows.view(), data.codes_view(), data.quantizer,
+                     data.rows.at(0), 100, options, results.data());
+  for (Row r = 0; r < 100; ++r) {
+    const auto one = data.search(data.rows.at(r), options).rows;
+    EXPECT_EQ(one.size(), 10u);
+    EXPECT_TRUE(std::equal(one.begin(), one.end(), results[r].rows.begin(), results[r].rows.end(),
+                           [](const auto& a, const auto& b) { return a.row == b.row; }))
+        << r;
+    for (const ScoredRow& hit : one) EXPECT_FALSE(excluded.test(hit.row));
   }
 }
 
@@ -341,6 +401,12 @@ TEST(SearchPlan, WalksWhileThatIsTheCheaperAndScansBeyond) {
     walked = plan.walk;
     EXPECT_TRUE(plan.walk || eligible <= 500'000) << eligible;
     EXPECT_TRUE(!plan.walk || eligible >= 10'000) << eligible;
+  }
+  EXPECT_TRUE(plan_search(all).through);
+  for (const auto& [excluded, through] : {std::pair{1, true}, {80'000, true}, {100'000, false}}) {
+    PlanInput some = all;
+    some.eligible -= static_cast<std::size_t>(excluded);
+    EXPECT_EQ(plan_search(some).through, through) << excluded;
   }
   PlanInput none = all;
   none.eligible = 0;

@@ -68,8 +68,29 @@ TEST_P(SignWalk, LeavesManyRowsOutAndFindsNearlyTheSame) {
   EXPECT_LE(counts.left_out, signs_.looks());
 }
 
-TEST_P(SignWalk, AsksNoneWhereTheyDoNotCoverTheRowsOrSomeAreExcludedOrAllAreScanned) {
-  const RowBitmap gone = RowBitmap().with_rows(std::vector<Row>{5});
+TEST_P(SignWalk, AsksThemWhereAFewRowsAreExcludedAndReturnsNoneOfThese) {
+  std::vector<Row> rows;
+  for (Row r = 0; r < kRows; r += 20) rows.push_back(r);
+  const RowBitmap gone = RowBitmap().with_rows(rows);
+  const auto recall_of = [&](const ShortCodes& codes) {
+    return recall(data_.rows, GetParam(), queries_, 10, &gone, [&](const float* query) {
+      const auto found =
+          data_.search(query, {.k = 10, .ef = 60, .excluded = &gone, .short_codes = codes}).rows;
+      EXPECT_EQ(found.size(), 10u);
+      for (const ScoredRow& hit : found) EXPECT_FALSE(gone.test(hit.row));
+      return found;
+    });
+  };
+  const double usual = recall_of({});
+  EXPECT_EQ(signs_.looks(), 0u);
+  EXPECT_GE(recall_of(signs_.of_rows(kRows)), usual - 0.02);
+  EXPECT_GT(signs_.looks(), 0u);
+}
+
+TEST_P(SignWalk, AsksNoneWhereTheyDoNotCoverTheRowsOrManyAreExcludedOrAllAreScanned) {
+  std::vector<Row> many;
+  for (Row r = 0; r < kRows; r += 5) many.push_back(r);
+  const RowBitmap gone = RowBitmap().with_rows(many);
   for (std::size_t q = 0; q < 20; ++q) {
     const float* const query = queries_.data() + q * kDim;
     for (const GraphSearchOptions& options :
