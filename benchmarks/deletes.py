@@ -24,7 +24,7 @@ from benchmarks.peers.srvdb_graph import Srvdb
 from benchmarks.report import Measure, Report, arguments, with_interval
 from benchmarks.timing import interleave, pinned, seconds
 
-SHARES = (0.1, 0.5, 0.9, 0.99)
+SHARES = (0.001, 0.07, 0.1, 0.5, 0.9, 0.99)
 HALF_A_POINT = 0.005
 BATCH = 1000
 
@@ -85,7 +85,7 @@ def hidden(report: Report, data: VectorSet, index: Path, options: Any) -> None:
             db.restore(ids)
             report.add(
                 Measure(
-                    f"recall@{k}, ef={ef}, {data.name}, {share:.0%} soft-deleted {name}",
+                    f"recall@{k}, ef={ef}, {data.name}, {100 * share:g} % soft-deleted {name}",
                     f"≥ {before - HALF_A_POINT:.4f}, full answers",
                     f"{got:.4f}, {short} short; a query takes {with_interval(slower)} ×",
                     got,
