@@ -68,7 +68,7 @@ template <typename T>
 using LargeVector = std::vector<T, LargeAllocator<T>>;
 
 // Memory of zeros, in which elements that are made of nothing are left as they are. For types
-// whose value of nothing is all zeros (integers, and atomics of them).
+// whose value of nothing is all zeros (integers, pointers, and atomics of them).
 template <typename T>
 struct ZeroedAllocator : LargeAllocator<T> {
   using value_type = T;

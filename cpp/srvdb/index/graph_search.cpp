@@ -123,16 +123,19 @@ __attribute__((noinline)) WalkScratch& thread_scratch() {
   return scratch;
 }
 
+void add_counts(const WalkCounts& walk, WalkCounts* counts) noexcept {
+  if (counts == nullptr) return;
+  counts->seen += walk.seen;
+  counts->expanded += walk.expanded;
+  counts->hopped += walk.hopped;
+  counts->left_out += walk.left_out;
+}
+
 template <typename AnyWalk>
 WalkEnd walk_to_end(AnyWalk walk, const WalkOptions& options, std::vector<Neighbor>& out) {
   walk.enter();
   while (walk.step()) continue;
-  if (options.counts != nullptr) {
-    options.counts->seen += walk.counts().seen;
-    options.counts->expanded += walk.counts().expanded;
-    options.counts->hopped += walk.counts().hopped;
-    options.counts->left_out += walk.counts().left_out;
-  }
+  add_counts(walk.counts(), options.counts);
   if (walk.end() == WalkEnd::kComplete) walk.take(out);
   return walk.end();
 }
@@ -175,7 +178,6 @@ struct Searching {
       plan.budget = SIZE_MAX;
     }
     if (options.way == SearchWay::kScan) plan.walk = false;
-    if (options.sure && excluded != 0) plan.through = false;  // it does not tell what it may miss
   }
   // Of the walk.
   const CodesView& walk_codes() const noexcept {
@@ -194,7 +196,9 @@ struct Searching {
   // Of a walk through excluded rows, or around them.
   WalkOptions walk_options(const float* query, Prepared& prepared, bool through) const noexcept {
     const double dimension = graph.dimension().of(graph.linked());
-    const std::size_t width = std::max<std::size_t>(options.ef, 1);  // WalkPool raises it to k
+    const double gone = through ? static_cast<double>(excluded) / std::max<double>(limit, 1) : 0;
+    const auto width = static_cast<std::size_t>(  // WalkPool raises it to k
+        std::lround(std::max(static_cast<double>(options.ef), 1.0) / (1 - gone)));
     const double per_hit = static_cast<double>(width) / static_cast<double>(options.k);
     return {
         .ef = width,
@@ -217,18 +221,18 @@ struct Searching {
   }
   // Takes excluded rows out of what a walk through them has found. False when too little is left.
   bool leave_out_excluded(WalkEnd end, std::vector<Neighbor>& found) const {
-    if (excluded == 0 || end == WalkEnd::kDamaged) return true;
-    if (end == WalkEnd::kOverBudget) return false;
-    std::size_t place = 0;
-    std::size_t among_best = 0;
+    if (end == WalkEnd::kInVain) return false;
+    if (excluded == 0 || end != WalkEnd::kComplete) return true;
+    std::size_t left = 0;
+    std::size_t left_out = 0;  // until there were enough
     std::erase_if(found, [&](const Neighbor& row) {
       const bool gone = options.excluded->test(row.row);
-      among_best += gone && place < options.k ? 1U : 0U;
-      ++place;
+      left_out += gone && left < options.k ? 1U : 0U;
+      left += gone ? 0U : 1U;
       return gone;
     });
-    return among_best <= most_left_out(ef, options.k) &&
-           found.size() >= std::min<std::size_t>(options.k, limit - excluded);
+    return left_out <= most_left_out(options.ef, options.k) &&
+           left >= std::min<std::size_t>(options.k, limit - excluded);
   }
   // The walk around excluded rows.
   WalkEnd walk_around(const float* query, Prepared& prepared, std::vector<Neighbor>& found) const {
@@ -337,6 +341,7 @@ void graph_search_batch(const Graph& graph, const RowsView& rows, const CodesVie
       if (!turn.walk || turn.walk->step()) continue;
       turn.found.clear();
       turn.walk->take(turn.found);
+      add_counts(turn.walk->counts(), options.counts);
       const float* const query = queries + turn.query * rows.dim;
       WalkEnd end = turn.walk->end();
       if (!searching.leave_out_excluded(end, turn.found)) {

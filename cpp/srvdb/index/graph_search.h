@@ -29,6 +29,7 @@ namespace srvdb {
 enum class WalkEnd : std::uint8_t {
   kComplete,    // the walk ended by itself
   kOverBudget,  // given up: it saw too many rows; nothing was found
+  kInVain,      // given up: too many rows would have to be left out (WalkOptions::through)
   kDamaged,     // a node of the mapped image is damaged: drop the graph
 };
 
@@ -54,8 +55,8 @@ struct WalkOptions {
   std::size_t ef = 100;                 // width of the search
   Row limit = kNoRow;                   // rows at or above it are ignored (a View's published rows)
   const RowBitmap* excluded = nullptr;  // never returned
-  // Without excluded rows: those that the caller will leave out of what is found. Where there turn
-  // out to be too many of them for that (most_left_out()), ends as if it had gone over the budget.
+  // Without excluded rows: those that the caller will leave out of what is found. Where more
+  // of the wanted ones are than most_left_out() says, it may end with kInVain.
   const RowBitmap* through = nullptr;
   std::size_t wanted = 0;  // results that will be used, 0 for all; there may be more than ef
   double reach = 0;        // how far a walk goes on, see walk_pool.h; 0: ef rows
@@ -94,7 +95,7 @@ struct GraphSearchOptions {
   std::size_t ef = 100;
   Row limit = kNoRow;                   // rows at or above it are ignored
   const RowBitmap* excluded = nullptr;  // never returned
-  bool sure = false;                    // rather scans than trusts a walk of ef (WalkOptions)
+  bool sure = false;  // rather scans than trusts a walk of ef around excluded rows (WalkOptions)
   // Treated as if it were not there; for measuring with a row as the query (it may be a hit of a
   // scan, of which the caller takes it out).
   Row barred = kNoRow;
@@ -114,7 +115,8 @@ struct GraphResult {
 };
 
 // A walk, or a scan of the codes of eligible rows, as plan_search() says; then exact scores for the
-// best candidates. A walk that goes over its budget, or finds fewer than min(k, eligible) rows (a
+// best candidates. A walk through excluded rows that was in vain is followed by one around them. A
+// walk that goes over its budget, or finds fewer than min(k, eligible) rows (a
 // row may have no way to it), is followed by the scan; so the answer always numbers min(k, eligible
 // linked rows).
 GraphResult graph_search(const Graph& graph, const RowsView& rows, const CodesView& codes,

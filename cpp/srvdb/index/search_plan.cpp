@@ -25,9 +25,9 @@ double picked_ns(double code_bytes, double rows) noexcept {  // of a scan that s
 // together too loosely for a walk that looks no further.
 constexpr double kFewEligible = 44;
 
-// One row in so many may be excluded for a walk to go through them. If they lie anywhere, more than
-// most_left_out() of the ten nearest are excluded in one search of 5 where ef is below 16, and of
-// 23 or more with a larger one.
+// One row in so many may be excluded for a walk to go through them. If as many lie anywhere, more
+// than most_left_out() are nearer than the tenth of the others in about one search of 4 where ef is
+// below 16, of 20 where it is below 24, and in hardly any with a larger one.
 constexpr std::size_t kThroughRows = 12;
 
 // Rows that a walk expands, of those that it sees eligible ones, and excluded ones whose links it

@@ -9,7 +9,7 @@
 //
 // Where hardly any row is excluded, as after a few changes, a walk goes through them as through all
 // others, and they are left out of what it found. Where that leaves too little, because excluded
-// rows lie where the query is, it was in vain.
+// rows lie where the query is, it was in vain, and one around them follows.
 #pragma once
 
 #include <cstddef>
@@ -36,7 +36,7 @@ SearchPlan plan_search(const PlanInput& input) noexcept;
 
 // Whether hardly any of the rows are excluded.
 bool goes_through(std::size_t rows, std::size_t excluded) noexcept;
-// How many excluded rows there may be among the k nearest for what is left to do.
+// How many excluded rows may be nearer than the k-th of the others for what is left to do.
 std::size_t most_left_out(std::size_t ef, std::size_t k) noexcept;
 
 }  // namespace srvdb

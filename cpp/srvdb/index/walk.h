@@ -33,7 +33,6 @@ class Walk {
         pool_(scratch, options, query),
         entries_kept_(std::max(kEntriesKept, options.ef / 2)),
         budget_(options.budget),
-        wanted_(options.wanted),
         through_(options.through),
         most_left_out_(most_left_out(options.ef, options.wanted)),
         signs_(options.signs),
@@ -74,7 +73,7 @@ class Walk {
     Row row = 0;
     if (pool_.next(row)) {
       if (!gather(row)) return finish(WalkEnd::kDamaged);
-      if (++expanded_ == kLooked && is_in_vain()) return finish(WalkEnd::kOverBudget);
+      if (++expanded_ == kLooked && is_in_vain()) return finish(WalkEnd::kInVain);
     } else if (measured_ == asked) {
       return finish(WalkEnd::kComplete);
     }
@@ -117,7 +116,7 @@ class Walk {
   }
 
   bool is_in_vain() const noexcept {
-    return through_ != nullptr && pool_.count_best(wanted_, *through_) > most_left_out_;
+    return through_ != nullptr && pool_.count_wanted(*through_) > most_left_out_;
   }
 
   // Takes note of the neighbours of a row that have not been seen. False when the node is damaged.
@@ -159,7 +158,7 @@ class Walk {
     Row row = 0;
     if (pool_.next(row)) {
       if (!gather(row)) return finish(WalkEnd::kDamaged);
-      if (++expanded_ == kLooked && is_in_vain()) return finish(WalkEnd::kOverBudget);
+      if (++expanded_ == kLooked && is_in_vain()) return finish(WalkEnd::kInVain);
     } else if (n_passed_ == 0 && compared_ == first) {
       return finish(WalkEnd::kComplete);
     }
@@ -232,7 +231,6 @@ class Walk {
   WalkPool pool_;
   const std::size_t entries_kept_;
   const std::size_t budget_;
-  const std::size_t wanted_;
   const RowBitmap* const through_;
   const std::size_t most_left_out_;
   std::size_t step_ = 0;      // rows that one step sees, at most

@@ -20,6 +20,7 @@
 #include <cstdint>
 #include <span>
 
+#include "srvdb/index/search_plan.h"
 #include "srvdb/index/walk_scratch.h"
 #include "srvdb/quant/code_query.h"
 
@@ -36,7 +37,7 @@ class WalkPool {
         in_doubt_(options.excluded != nullptr && !options.excluded->empty()),
         ef_(by_reach_ ? options.ef : std::max(options.ef, options.wanted)),
         wanted_(options.wanted != 0 ? options.wanted : ef_),
-        kept_(by_reach_ ? wanted_ + wanted_ / 2 + kSpare : ef_),
+        kept_(by_reach_ ? wanted_ + wanted_ / 2 + kSpare : ef_ + most_through(options)),
         reach_(by_reach_ ? options.reach : 1),
         widest_(reach_in_doubt(static_cast<double>(ef_) / static_cast<double>(wanted_))),
         has_wanted_(!by_reach_),
@@ -95,10 +96,10 @@ class WalkPool {
     row = pool_entry::row(pool_.at(place));
     return true;
   }
-  // How many of the `n` best so far are in the bitmap.
-  std::size_t count_best(std::size_t n, const RowBitmap& rows) const noexcept {
+  // How many of the wanted ones, as far as they are known, are in the bitmap.
+  std::size_t count_wanted(const RowBitmap& rows) const noexcept {
     std::size_t count = 0;
-    for (std::size_t i = 0; i < std::min(n, pool_.places()); ++i) {
+    for (std::size_t i = 0; i < std::min(wanted_, pool_.places()); ++i) {
       const std::uint64_t entry = pool_.at(i);
       if (entry == simd::kNoCandidate) break;
       count += rows.test(pool_entry::row(entry)) ? 1U : 0U;
@@ -116,6 +117,10 @@ class WalkPool {
   static constexpr std::size_t kAlike = 64;        // kept beyond those expanded, for their codes
   static constexpr double kDoubt = 4;              // standard deviations of what codes say
 
+  // Rows to be left out of what is found, at most; with a reach kSpare and more are kept for them.
+  static std::size_t most_through(const WalkOptions& options) noexcept {
+    return options.through != nullptr ? most_left_out(options.ef, options.wanted) : 0;
+  }
   // Of squared distances, for ef = width * k. Fitted to filters that leave out what surrounds the
   // query (benchmarks/EXPERIMENTS.md).
   static double reach_in_doubt(double width) noexcept {
@@ -125,7 +130,7 @@ class WalkPool {
     return std::max(ef_, std::min(kWiderInDoubt * ef_, std::max(2 * ef_, kWidest)));
   }
   std::size_t places() const noexcept {
-    const std::size_t most = by_reach_ ? std::max(kWider * ef_, kept_) + kAlike : ef_;
+    const std::size_t most = by_reach_ ? std::max(kWider * ef_, kept_) + kAlike : kept_;
     return in_doubt_ ? std::max(most, widest_places()) : most;
   }
 

@@ -21,8 +21,8 @@
 namespace srvdb {
 
 // Rows seen so far: a bit for each row, and the list of those that are set, by which the set is
-// emptied. So a walk costs what it sees; the memory is a bit a row, of which pages that no walk
-// has touched take none.
+// emptied. So a walk costs what it sees; the memory is a bit a row; where that is much, pages
+// that no walk has touched take none.
 class VisitedSet {
  public:
   // Empties the set, whose rows will be below `limit`.

@@ -1,7 +1,7 @@
 // One bit a row, set once: "this row's checksum has been verified". Grows by itself.
 //
-// Chunks of 1,048,576 rows are made when first touched, and take memory where they are; the table
-// of them is small, because it is filled with zeros at every opening. Thread-safe; relaxed atomics,
+// Chunks of 1,048,576 rows are made when first touched, and take memory where they are, as does
+// the table of them. Thread-safe; relaxed atomics,
 // because a set bit guards nothing but repeated work.
 #pragma once
 

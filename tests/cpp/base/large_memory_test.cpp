@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstdint>
@@ -61,6 +62,23 @@ TEST(LargeMemory, ZeroedElementsBeginAsZeros) {
   ZeroedVector<std::uint32_t> grown(1, 5);
   for (std::size_t size = 2; size < kLargeBytes; size *= 2) grown.resize(size);
   EXPECT_EQ(std::accumulate(grown.begin(), grown.end(), 0u), 5u);
+}
+
+// Of any size and place: what it brings in are zeros, and what was written there stays.
+TEST(LargeMemory, PrefaultChangesNothing) {
+  constexpr std::size_t kBytes = std::size_t{1} << 20;
+  for (const std::size_t bytes :
+       {std::size_t{0}, std::size_t{1}, std::size_t{5000}, kZeroedBytes, kBytes - 200}) {
+    ZeroedVector<std::uint32_t> values(kBytes / 4);
+    values.at(0) = 1;
+    values.at(bytes / 4) += 2;
+    prefault(values.data() + 25, bytes);
+    values.at(bytes / 8) += 3;
+    EXPECT_EQ(std::accumulate(values.begin(), values.end(), 0u), 6u) << bytes;
+    std::vector<std::uint8_t> used(kBytes, 9);
+    prefault(used.data() + 1, bytes);
+    EXPECT_EQ(std::count(used.begin(), used.end(), 9), static_cast<std::ptrdiff_t>(kBytes));
+  }
 }
 
 }  // namespace
