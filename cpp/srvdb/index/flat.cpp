@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "srvdb/base/prefetch.h"
 #include "srvdb/base/scheduler.h"
 #include "srvdb/index/flat_scan.h"
 #include "srvdb/index/flat_screen.h"
@@ -76,9 +77,7 @@ std::vector<ScoredRow> rescore(const RowsView& rows, Metric metric, const float*
   const ExactScorer scorer(metric, query, rows.dim);
   const std::size_t n = candidates.size();
   const auto fetch = [&](std::size_t i) {
-    const auto* at = reinterpret_cast<const char*>(rows.row(candidates[i]));
-    const std::size_t bytes = std::min(rows.dim * sizeof(float), kAheadBytes);
-    for (std::size_t b = 0; b < bytes; b += 64) __builtin_prefetch(at + b);
+    prefetch_lines(rows.row(candidates[i]), std::min(rows.dim * sizeof(float), kAheadBytes));
   };
   for (std::size_t i = 0; i < std::min(n, kAhead); ++i) fetch(i);
   std::vector<ScoredRow> scored;

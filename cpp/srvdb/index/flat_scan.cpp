@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "srvdb/base/prefetch.h"
 #include "srvdb/distance/margin.h"
 #include "srvdb/index/live_rows.h"
 
@@ -69,10 +70,7 @@ void FloatScan::offer_all(Row first, Row last, ExactTopK& top) {
 void FloatScan::offer_few(std::span<const Row> rows, ExactTopK& top) {
   for (std::size_t i = 0; i < rows.size();) {
     if (i + kAhead < rows.size()) {
-      const float* const next = rows_.row(rows[i + kAhead]);
-      for (std::size_t c = 0; c < std::min(rows_.dim, kAheadBytes / 4); c += 16) {
-        __builtin_prefetch(next + c);
-      }
+      prefetch_lines(rows_.row(rows[i + kAhead]), std::min(rows_.dim * sizeof(float), kAheadBytes));
     }
     const std::size_t end = run_end(rows, i);
     rows_.verify(rows[i], rows[i] + static_cast<Row>(end - i));

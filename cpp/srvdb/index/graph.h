@@ -92,9 +92,8 @@ class Graph {
   void links(Row row, std::vector<Row>& out) const;
   // Asks for a node and what sound() looks at from memory. A hint.
   void prefetch(Row row) const noexcept {
-    const std::uint32_t* const at = node(row);
-    for (std::size_t i = 0; i < node_words_; i += 16) __builtin_prefetch(at + i, 0, kSecondLevel);
-    if (!checked_.empty()) __builtin_prefetch(&checked_[row / 64]);
+    prefetch_lines(node(row), node_words_ * sizeof(std::uint32_t));
+    if (!checked_.empty()) prefetch_line(&checked_[row / 64]);
   }
   // False when a mapped node is not what was written. True for owned nodes.
   bool sound(Row row, const std::uint32_t* node) const noexcept {

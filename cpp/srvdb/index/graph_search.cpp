@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 
+#include "srvdb/base/prefetch.h"
 #include "srvdb/index/filtered_walk.h"
 #include "srvdb/index/flat.h"
 #include "srvdb/index/search_plan.h"
@@ -19,7 +20,7 @@ namespace {
 bool exact_codes(const CodesView& codes, const CodeQuery& prepared,
                  std::span<const Neighbor> found) {
   if (!prepared.exact() || codes.errors == nullptr) return false;
-  for (const Neighbor& row : found) __builtin_prefetch(&codes.errors[row.row * codes.error_step]);
+  for (const Neighbor& row : found) prefetch_line(&codes.errors[row.row * codes.error_step]);
   return std::all_of(found.begin(), found.end(),
                      [&](const Neighbor& row) { return codes.error(row.row) == 0; });
 }

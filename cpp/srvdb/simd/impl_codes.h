@@ -24,7 +24,13 @@ struct CodeLoops {
   using Element = typename Step::Element;
   static constexpr std::size_t kAtOnce = 4;         // rows whose sums run side by side
   static constexpr std::size_t kAheadBytes = 8192;  // of scattered rows on their way from memory
-  static constexpr std::size_t kScanAheadBytes = 1024;
+  // Of a scan: how far ahead a line is asked for with each that is read. Wide rows are asked for
+  // twice, first as far as the second level, as the first has no room for as many as there must be
+  // on their way.
+  static constexpr std::size_t kScanAheadBytes = 8192;
+  static constexpr std::size_t kWideStride = 512;
+  static constexpr std::size_t kWideFarBytes = 16384;
+  static constexpr std::size_t kWideNearBytes = 2048;
 
   static std::int32_t one(const void* query, const std::uint8_t* code,
                           std::size_t stride) noexcept {
@@ -48,7 +54,8 @@ struct CodeLoops {
       for (std::size_t j = next; j < last; ++j) fetch(base, stride, ids[j]);
       const std::uint8_t* const code[] = {base + ids[i] * stride, base + ids[i + 1] * stride,
                                           base + ids[i + 2] * stride, base + ids[i + 3] * stride};
-      four<false>(q, code, code, stride, out + i);
+      four(
+          q, code, stride, [](std::size_t) {}, out + i);
     }
     for (; i < n; ++i) out[i] = one(query, base + ids[i] * stride, stride);
   }
@@ -64,12 +71,21 @@ struct CodeLoops {
   static void rows(const void* query, const std::uint8_t* base, std::size_t stride, std::size_t n,
                    std::int32_t* out) noexcept {
     const auto* q = static_cast<const Element*>(query);
+    const bool wide = stride >= kWideStride;
+    const std::size_t ahead = wide ? kWideNearBytes : kScanAheadBytes;
     std::size_t i = 0;
     for (; i + kAtOnce <= n; i += kAtOnce) {
       const std::uint8_t* at = base + i * stride;
-      for (std::size_t b = 0; b < kAtOnce * stride; b += 64) prefetch(at, kScanAheadBytes + b);
+      if (wide) {
+        for (std::size_t b = 0; b < kAtOnce * stride; b += 64) {
+          prefetch_scattered(at, kWideFarBytes + b);
+        }
+      }
       const std::uint8_t* const code[] = {at, at + stride, at + 2 * stride, at + 3 * stride};
-      four<false>(q, code, code, stride, out + i);
+      const auto ask = [at, ahead](std::size_t b) {
+        for (std::size_t r = 0; r < kAtOnce; ++r) prefetch(at, ahead + kAtOnce * b + 64 * r);
+      };
+      four(q, code, stride, ask, out + i);
     }
     for (; i < n; ++i) out[i] = one(query, base + i * stride, stride);
   }
@@ -107,23 +123,24 @@ struct CodeLoops {
           code[r] = base + ids[min_size(first + i + r, n - 1)] * stride;
           next[r] = asked < last ? base + ids[asked++] * stride : code[r];
         }
-        four<true>(q, code, next, stride, keys + i);
+        const auto ask = [&next](std::size_t b) {
+          for (std::size_t r = 0; r < kAtOnce; ++r) prefetch_scattered(next[r], b);
+        };
+        four(q, code, stride, ask, keys + i);
       }
       count += Select::select(keys, ids + first, group, limit, out + count);
     }
     return count;
   }
 
-  // The keys of four rows; asks for the rows at `next`, a line for each that it reads (kFetch).
-  template <bool kFetch>
+  // The keys of four rows. `ask(i)` asks for rows to come, a line for each of the four lines that
+  // are read from byte i on: more at a time than the first level takes would be lost or waited for.
+  template <typename Ask>
   SRVDB_INLINE static void four(const Element* q, const std::uint8_t* const (&code)[kAtOnce],
-                                const std::uint8_t* const (&next)[kAtOnce], std::size_t stride,
-                                std::int32_t* out) noexcept {
+                                std::size_t stride, Ask&& ask, std::int32_t* out) noexcept {
     typename Step::Sum s0{}, s1{}, s2{}, s3{};
     for (std::size_t i = 0; i < stride; i += 64) {
-      if constexpr (kFetch) {
-        for (std::size_t r = 0; r < kAtOnce; ++r) prefetch_scattered(next[r], i);
-      }
+      ask(i);
       Step::step(s0, q + i, code[0] + i);
       Step::step(s1, q + i, code[1] + i);
       Step::step(s2, q + i, code[2] + i);

@@ -15,6 +15,7 @@ namespace {
 SRVDB_INLINE void prefetch(const void* base, std::size_t offset_bytes) noexcept {
   const auto at = reinterpret_cast<std::uintptr_t>(base) + offset_bytes;
   __builtin_prefetch(reinterpret_cast<const void*>(at), 0, 3);
+  asm volatile("");  // an effect, for which calls are kept (base/prefetch.h)
 }
 
 // The same for many lines at once that are scattered in memory: as far as the second-level cache.
@@ -23,6 +24,7 @@ SRVDB_INLINE void prefetch(const void* base, std::size_t offset_bytes) noexcept 
 SRVDB_INLINE void prefetch_scattered(const void* base, std::size_t offset_bytes) noexcept {
   const auto at = reinterpret_cast<std::uintptr_t>(base) + offset_bytes;
   __builtin_prefetch(reinterpret_cast<const void*>(at), 0, 2);
+  asm volatile("");
 }
 
 SRVDB_INLINE std::size_t min_size(std::size_t a, std::size_t b) noexcept {

@@ -12,6 +12,7 @@
 #include <string>
 #include <string_view>
 
+#include "srvdb/base/prefetch.h"
 #include "srvdb/base/types.h"
 #include "srvdb/storage/file.h"
 #include "srvdb/storage/growing_map.h"
@@ -37,7 +38,7 @@ class IdView {
   std::string_view id(Row row) const;
   // Asks the memory for what id() reads first. row < rows().
   void prefetch(Row row) const noexcept {
-    __builtin_prefetch(fixes_->data() + static_cast<std::size_t>(row) * sizeof(IdFix));
+    prefetch_line(fixes_->data() + static_cast<std::size_t>(row) * sizeof(IdFix));
   }
 
  private:

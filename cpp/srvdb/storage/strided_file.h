@@ -22,6 +22,7 @@
 #include <string>
 
 #include "srvdb/base/bytes.h"
+#include "srvdb/base/prefetch.h"
 #include "srvdb/base/types.h"
 #include "srvdb/storage/file.h"
 #include "srvdb/storage/growing_map.h"
@@ -98,7 +99,7 @@ class StridedView {
   bool is_verified(Row row) const noexcept { return verified_->test(row); }
   // Asks the memory for what row_is_good() compares with.
   void prefetch_fix(Row row) const noexcept {
-    __builtin_prefetch(fix_base_ + static_cast<std::size_t>(row) * sizeof(RowFix));
+    prefetch_line(fix_base_ + static_cast<std::size_t>(row) * sizeof(RowFix));
   }
   // Error(kCorruption) for a row whose checksum does not hold.
   [[noreturn]] void throw_damaged(Row row) const;
