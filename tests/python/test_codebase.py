@@ -146,6 +146,12 @@ def test_a_library_with_one_file_for_a_home_is_included_there_alone(pattern):
     assert len(users) <= 1, f"{pattern} is included by {sorted(users)}"
 
 
+def test_memory_is_asked_for_in_two_files():
+    users = {shown(path) for path in cpp_files(CPP) if "__builtin_prefetch(" in path.read_text()}
+    home = "cpp/srvdb/"  # elsewhere the compiler may drop it (base/prefetch.h)
+    assert users == {f"{home}base/prefetch.h", f"{home}simd/impl_common.h"}
+
+
 def test_kernel_units_include_only_kernel_headers():
     wrong = []
     waiting = sorted((CPP / "srvdb" / "simd").glob("kernels_*.cpp"))

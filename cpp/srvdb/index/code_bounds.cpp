@@ -46,13 +46,10 @@ CodeBound CodeBounds::rows(Row first, Row last) const {
   return bound;
 }
 
-CodeBound CodeBounds::row(Row row) const noexcept {
-  CodeBound bound{.error = codes_.error(row)};
-  if (norms_) {
-    bound.norm =
-        code_norm(scale_, simd::kernels().l2_u8.one(zero_.data(), codes_.code(row), codes_.stride));
-  }
-  return bound;
+CodeBound CodeBounds::with_norm(Row row) const noexcept {
+  const std::int32_t square =
+      simd::kernels().l2_u8.one(zero_.data(), codes_.code(row), codes_.stride);
+  return {.error = codes_.error(row), .norm = code_norm(scale_, square)};
 }
 
 CodeBound CodeBounds::measure(Row first, Row last) const {

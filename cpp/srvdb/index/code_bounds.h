@@ -38,10 +38,13 @@ class CodeBounds {
   // Of all of the rows [first, last), which lie in one block (first / kBoundRows the same).
   CodeBound rows(Row first, Row last) const;
   // Of one row, which has been verified.
-  CodeBound row(Row row) const noexcept;
+  CodeBound row(Row row) const noexcept {
+    return norms_ ? with_norm(row) : CodeBound{.error = codes_.error(row)};
+  }
 
  private:
   CodeBound measure(Row first, Row last) const;
+  CodeBound with_norm(Row row) const noexcept;
 
   const CodesView& codes_;
   bool norms_;  // under ip

@@ -5,8 +5,8 @@
 // minus error are dropped, all others are scored again by the double-precision kernel, whose bits
 // are the same on every instruction set. Where rows have 8-bit codes, the first pass goes over
 // those instead, with their stored errors as bounds (flat_screen.h). Memory is bounded: the
-// candidates held are at most a small multiple of k, whatever the data (when ties overflow the
-// buffer, it is rescored and cut, never thrown away).
+// candidates held are at most a small multiple of k, or a thousand, whatever the data (when ties
+// overflow the buffer, it is rescored and cut, never thrown away).
 //
 // Scores: higher is better (cosine similarity, inner product, minus the squared distance). Results
 // come best first; equal scores by lower row. Fewer eligible rows than k give a shorter list.

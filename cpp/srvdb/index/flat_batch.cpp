@@ -185,7 +185,8 @@ struct Batch {
 template <typename Search>
 void in_portions(const Batch& batch, const Search& search) {
   const std::size_t k = batch.options.k;
-  const std::size_t query_bytes = (k + 256) * (4 * sizeof(ScoredRow) + sizeof(Row));
+  const std::size_t query_bytes =
+      (k + 256) * (4 * sizeof(ScoredRow) + sizeof(Row)) + ScreenedTopK::most_waiting_bytes(k);
   const std::size_t at_once = std::max<std::size_t>(kResultBytes / query_bytes, 16);
   for (std::size_t q = 0; q < batch.n; q += at_once) {
     const std::size_t count = std::min(at_once, batch.n - q);

@@ -2,33 +2,30 @@
 
 #include <functional>
 
+#include "srvdb/base/prefetch.h"
 #include "srvdb/index/live_rows.h"
 
 namespace srvdb {
 namespace {
 
-constexpr std::size_t kLooseShare = 4;     // a block is loose when more than this part of it passes
-constexpr std::size_t kLooseBlocks = 4;    // after as many of them
-constexpr std::size_t kWithoutCodes = 60;  // so many blocks are done without codes
+constexpr std::size_t kLooseShare = 4;  // a block is loose when more than this part of it passes
 
 void prefetch_row(const RowsView& rows, Row row) noexcept {
   constexpr std::size_t kBytes = 512;  // the processor fetches the rest by itself
-  const auto* at = reinterpret_cast<const char*>(rows.row(row));
-  for (std::size_t b = 0; b < std::min(rows.dim * sizeof(float), kBytes); b += 64) {
-    __builtin_prefetch(at + b);
-  }
+  prefetch_lines(rows.row(row), std::min(rows.dim * sizeof(float), kBytes));
 }
 
 }  // namespace
 
 void ScreenedTopK::prune() {
   if (waiting_.size() < k_) return;
-  floors_.clear();
+  std::vector<double> floors;
+  floors.reserve(waiting_.size());
   for (const Waiting& row : waiting_) {
-    floors_.push_back(query_->score_floor(row.key, row.bound.error, row.bound.norm));
+    floors.push_back(query_->score_floor(row.key, row.bound.error, row.bound.norm));
   }
-  const auto kth = floors_.begin() + static_cast<std::ptrdiff_t>(k_ - 1);
-  std::nth_element(floors_.begin(), kth, floors_.end(), std::greater<>());
+  const auto kth = floors.begin() + static_cast<std::ptrdiff_t>(k_ - 1);
+  std::nth_element(floors.begin(), kth, floors.end(), std::greater<>());
   if (*kth <= threshold_) return;
   threshold_ = *kth;
   refresh();
@@ -36,8 +33,16 @@ void ScreenedTopK::prune() {
 }
 
 void ScreenedTopK::make_room() {
+  const auto has_room = [this] { return waiting_.size() * 4 <= capacity_ * 3; };
   prune();
-  if (waiting_.size() * 4 > capacity_ * 3) settle();
+  if (has_room()) return;
+  narrow();
+  if (has_room()) return;
+  if (capacity_ < kMaxBuffer) {
+    capacity_ *= 2;
+  } else {
+    settle();
+  }
 }
 
 // Those of rows [first, last) of what waits that pass.
@@ -58,23 +63,26 @@ void ScreenedTopK::score(std::size_t first, std::size_t last) {
   refresh();
 }
 
-void ScreenedTopK::settle() {
-  const std::size_t n = waiting_.size();
-  std::size_t done = n;
-  if (n > k_) {
-    // The k best keys first: their scores leave little of the rest.
-    const auto kth = waiting_.begin() + static_cast<std::ptrdiff_t>(k_);
-    std::nth_element(waiting_.begin(), kth, waiting_.end(),
-                     [](const Waiting& a, const Waiting& b) { return a.key < b.key; });
-    done = k_;
+void ScreenedTopK::narrow() {
+  const auto best = static_cast<std::ptrdiff_t>(std::min(k_, waiting_.size()));
+  if (waiting_.size() > k_) {
+    std::nth_element(waiting_.begin(), waiting_.begin() + best, waiting_.end(), by_key);
   }
-  score(0, done);
-  while (done < n) {
-    // As many as pass, kStep at a time.
+  score(0, static_cast<std::size_t>(best));
+  waiting_.erase(waiting_.begin(), waiting_.begin() + best);
+  std::erase_if(waiting_, [this](const Waiting& row) { return !passes(row); });
+}
+
+void ScreenedTopK::settle() {
+  narrow();
+  std::sort(waiting_.begin(), waiting_.end(), by_key);
+  const std::size_t step = std::max(kStep, k_ / 8);  // a look goes over k rows
+  for (std::size_t done = 0; done < waiting_.size();) {
     std::size_t passing = 0;
     std::size_t end = done;
-    for (; end < n && passing < kStep; ++end) passing += passes(waiting_[end]) ? 1u : 0u;
-    if (passing != 0) score(done, end);
+    for (; end < waiting_.size() && passing < step; ++end)
+      passing += passes(waiting_[end]) ? 1u : 0u;
+    score(done, end);
     done = end;
   }
   waiting_.clear();
@@ -107,7 +115,9 @@ void CodeScreen::offer_left(Row first, Row last, const RowBitmap* excluded, Scre
     distance_.keys_many(codes_.base, few_, n, keys_);
     for (std::size_t i = 0; i < n; ++i) {
       const CodeBound bound = bounds_.row(few_[i]);
-      if (keys_[i] <= top.limit()(bound.error, bound.norm)) top.offer(keys_[i], few_[i], bound);
+      if (top.limit().admits(keys_[i], bound.error, bound.norm)) {
+        top.offer(keys_[i], few_[i], bound);
+      }
     }
     if (!top.has_limit()) top.prune();
   }
@@ -122,16 +132,22 @@ void CodeScreen::offer_all(Row first, Row last, const RowBitmap* excluded, Scree
       kernels_.select_not_above_i32(keys_, n, limit(largest.error, largest.norm), picked_);
   std::size_t passed = 0;
   for (std::size_t i = 0; i < hits; ++i) {
-    const Row row = first + picked_[i];
-    const CodeBound bound = bounds_.row(row);
-    passed_[passed] = {keys_[picked_[i]], row, bound};
-    passed += passed_[passed].key <= limit(bound.error, bound.norm) ? 1u : 0u;
+    const std::uint32_t place = picked_[i];
+    const std::int32_t key = keys_[place];
+    const CodeBound bound = bounds_.row(first + place);
+    passed_[passed] = {key, first + place, bound};
+    passed += limit.admits(key, bound.error, bound.norm) ? 1u : 0u;
   }
   if (top.has_limit() && passed * kLooseShare > n) {
-    if (++loose_ >= kLooseBlocks) without_ = kWithoutCodes;
+    if (++loose_ >= kLooseBlocks) {
+      without_ = next_without_;
+      next_without_ = std::min(2 * next_without_, kMostWithout);
+    }
+    top.narrow();  // for floats to meet a good threshold
     return offer_floats(first, last, excluded, top);
   }
   loose_ = 0;
+  next_without_ = kFirstWithout;
   for (std::size_t i = 0; i < passed; ++i) {
     if (excluded != nullptr && excluded->test(passed_[i].row)) continue;
     top.offer(passed_[i].key, passed_[i].row, passed_[i].bound);
@@ -140,7 +156,6 @@ void CodeScreen::offer_all(Row first, Row last, const RowBitmap* excluded, Scree
 }
 
 void CodeScreen::offer_floats(Row first, Row last, const RowBitmap* excluded, ScreenedTopK& top) {
-  top.settle();
   const Row middle = std::min(last, rows_.contiguous_end(first));
   floats_.block(first, middle, excluded, top.exact());
   if (middle < last) floats_.block(middle, last, excluded, top.exact());

@@ -24,8 +24,9 @@
 namespace srvdb {
 
 // The k best rows of a screen, kept exactly in bounded memory. Rows wait with their keys; the k-th
-// best of what their scores are at least is a threshold that costs no look at the rows. They are
-// scored, best keys first, at the end, or when too many wait.
+// best of what their scores are at least is a threshold that costs no look at the rows. When many
+// wait, the k best keys are scored, which rules out more; the others are scored at the end, best
+// keys first, or when too many wait still.
 class ScreenedTopK {
  public:
   ScreenedTopK(const RowsView& rows, Metric metric, const float* query, const CodeQuery& prepared,
@@ -33,7 +34,7 @@ class ScreenedTopK {
       : rows_(&rows),
         query_(&prepared),
         k_(k),
-        capacity_(std::max<std::size_t>(2 * k, kMinBuffer)),
+        capacity_(first_capacity(k)),
         exact_(rows, metric, query, k, excluded) {
     refresh();
   }
@@ -51,9 +52,20 @@ class ScreenedTopK {
   }
   // Lowers the limit to what is known of the waiting rows, and drops those beyond it.
   void prune();
+  // The same with the k best keys scored.
+  void narrow();
+  // Forgets all rows, for a query that is to be answered in another way.
+  void drop() {
+    waiting_ = {};
+    exact_.take();
+  }
+  // Bytes that rows waiting for one query may take.
+  static std::size_t most_waiting_bytes(std::size_t k) noexcept {
+    return std::max(first_capacity(k), kMaxBuffer) * sizeof(Waiting);
+  }
   // Scores what waits, as far as it can still matter.
   void settle();
-  // For rows offered without a code. Call settle() before and refresh() after.
+  // For rows offered without a code. Call refresh() afterwards.
   ExactTopK& exact() noexcept { return exact_; }
   void refresh() noexcept {
     threshold_ = std::max(threshold_, exact_.threshold());
@@ -72,15 +84,20 @@ class ScreenedTopK {
 
  private:
   static constexpr std::size_t kMinBuffer = 256;
-  static constexpr std::size_t kStep = 16;  // rows scored between two looks at the limit
+  // How many may wait, or as many as it begins with. It grows where k is so small that scoring k
+  // rows makes no room.
+  static constexpr std::size_t kMaxBuffer = 1024;
+  static constexpr std::size_t kStep = 16;  // rows scored between two looks at the limit, at least
+  static std::size_t first_capacity(std::size_t k) noexcept { return std::max(2 * k, kMinBuffer); }
 
   struct Waiting {
     std::int32_t key;
     Row row;
     CodeBound bound;
   };
+  static bool by_key(const Waiting& a, const Waiting& b) noexcept { return a.key < b.key; }
   bool passes(const Waiting& row) const noexcept {
-    return row.key <= limit_(row.bound.error, row.bound.norm);
+    return limit_.admits(row.key, row.bound.error, row.bound.norm);
   }
   void make_room();
   void score(std::size_t first, std::size_t last);
@@ -94,7 +111,6 @@ class ScreenedTopK {
   KeyLimit limit_;
   std::size_t scored_ = 0;
   std::vector<Waiting> waiting_;
-  std::vector<double> floors_;
 };
 
 // The pass of one query over codes.
@@ -113,6 +129,12 @@ class CodeScreen {
   void block(Row first, Row last, const RowBitmap* excluded, ScreenedTopK& top);
 
  private:
+  // After kLooseBlocks loose blocks in a row as many as that are done without codes, and twice as
+  // many each time that the next one is loose still, up to kMostWithout.
+  static constexpr std::size_t kLooseBlocks = 4;
+  static constexpr std::size_t kFirstWithout = 4;
+  static constexpr std::size_t kMostWithout = 64;
+
   struct Passed {
     std::int32_t key;
     Row row;
@@ -130,6 +152,7 @@ class CodeScreen {
   const simd::Kernels& kernels_;
   std::size_t loose_ = 0;    // blocks in a row that the codes told little about
   std::size_t without_ = 0;  // blocks yet to be done without codes
+  std::size_t next_without_ = kFirstWithout;
   alignas(64) std::int32_t keys_[kBoundRows];
   alignas(64) std::uint32_t picked_[kBoundRows];
   Passed passed_[kBoundRows];

@@ -158,7 +158,7 @@ void CodeGroup::offer(std::size_t q, Row row, std::size_t place, std::int32_t su
   CodeBound bound{.error = errors_[place]};
   if (metric_ == Metric::kIp) bound.norm = code_norm(scale_, squares_[place]);
   const auto narrow = static_cast<std::int32_t>(key);
-  if (narrow <= tops_[q].limit()(bound.error, bound.norm)) tops_[q].offer(narrow, row, bound);
+  if (tops_[q].limit().admits(narrow, bound.error, bound.norm)) tops_[q].offer(narrow, row, bound);
 }
 
 void CodeGroup::settle() {
@@ -172,7 +172,7 @@ void CodeGroup::give_up_loose() {
     given_up_[q] = 1;
     factors_[q] = 0;
     limits_[q] = std::numeric_limits<float>::infinity();
-    tops_[q].take();
+    tops_[q].drop();
   }
 }
 

@@ -19,6 +19,7 @@
 #include "srvdb/index/row_bitmap.h"
 #include "srvdb/index/rows.h"
 #include "srvdb/index/scored_row.h"
+#include "srvdb/simd/kernels.h"
 
 namespace srvdb {
 
@@ -46,7 +47,19 @@ class ExactTopK {
   }
   // Scores what waits.
   void settle() {
-    for (const Row row : waiting_) add({scorer_.score(rows_->row(row)), row});
+    constexpr std::size_t kSide = simd::kScoredAtOnce;
+    const std::size_t n = waiting_.size();
+    for (std::size_t i = 0; i < n; i += kSide) {
+      const float* at[kSide];  // the last row stands in for what is missing
+      const float* ahead[kSide];
+      double scores[kSide];
+      for (std::size_t r = 0; r < kSide; ++r) {
+        at[r] = rows_->row(waiting_[std::min(i + r, n - 1)]);
+        ahead[r] = rows_->row(waiting_[std::min(i + kSide + r, n - 1)]);
+      }
+      scorer_.score_rows(at, ahead, scores);
+      for (std::size_t r = 0; r < std::min(kSide, n - i); ++r) add({scores[r], waiting_[i + r]});
+    }
     waiting_.clear();
     cut();
   }

@@ -30,10 +30,11 @@ class KeyLimit {
   // Largest key with which a row of at most that error and norm could have an exact score >= the
   // wanted one; INT32_MIN when no row can, INT32_MAX when every row might.
   std::int32_t operator()(float row_error, double row_norm) const noexcept {
-    const auto error = static_cast<double>(row_error);
-    const double value = base_ + per_error_ * error + per_norm_ * row_norm;
-    if (square_) return to_key(value * value);
-    return to_key(value * (value > 0 ? 1 + kSlack : 1 - kSlack) - key_zero_);
+    return to_key(value(row_error, row_norm));
+  }
+  // Whether that is not below `key`. Quicker than comparing with it, for many rows.
+  bool admits(std::int32_t key, float row_error, double row_norm) const noexcept {
+    return !(static_cast<double>(key) - 1 > value(row_error, row_norm));
   }
 
   // For what compares keys in another form. With y = base() + per_error() * error + per_norm() *
@@ -50,6 +51,10 @@ class KeyLimit {
 
  private:
   friend class CodeQuery;
+  double value(float row_error, double row_norm) const noexcept {
+    const double y = base_ + per_error_ * static_cast<double>(row_error) + per_norm_ * row_norm;
+    return square_ ? y * y : y * (y > 0 ? 1 + kSlack : 1 - kSlack) - key_zero_;
+  }
   static std::int32_t to_key(double key) noexcept {
     if (!(key < 2147483646.0)) return std::numeric_limits<std::int32_t>::max();
     if (key < -2147483647.0) return std::numeric_limits<std::int32_t>::min();

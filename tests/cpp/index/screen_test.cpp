@@ -57,6 +57,61 @@ TEST(Screen, TellsRowsApartThatCodesCannotTell) {
   }
 }
 
+// Rows of which every eighth is in one cluster that codes cannot see into: so few that no block is
+// left to floats. With `copies` the cluster is one row.
+std::vector<float> with_a_hidden_cluster(Row n, std::size_t dim, bool copies, std::uint32_t seed) {
+  auto values = clustered(n, dim, 1, 1, seed);
+  const auto narrow = clustered(n / 8, dim, 1, copies ? 0 : 1e-5, seed + 1);
+  for (Row i = 0; i < n / 8; ++i) {
+    std::copy_n(narrow.data() + i * dim, dim, values.data() + std::size_t{8} * i * dim);
+  }
+  return values;
+}
+
+// Queries near rows of the cluster, whose first is row 0.
+std::vector<float> queries_near_the_cluster(const std::vector<float>& values, std::size_t dim,
+                                            std::size_t n, std::uint32_t seed) {
+  auto queries = make_values(Values::kOrdinary, n * dim, seed);
+  for (std::size_t i = 0; i < queries.size(); ++i) {
+    queries[i] = values[i % dim] * (1 + 1e-4f * queries[i]);
+  }
+  return queries;
+}
+
+TEST(Screen, RowsThatWaitAreNotLostWhenMoreWaitThanThereIsRoomFor) {
+  const std::size_t dim = 16;
+  for (const bool copies : {false, true}) {
+    const auto values = with_a_hidden_cluster(20'000, dim, copies, 40);
+    const TestRows rows(values, dim);
+    const auto queries = queries_near_the_cluster(values, dim, 2, 42);
+    for (const std::size_t k : {1, 10, 63, 64, 100, 700}) {
+      expect_exact(rows, queries, {.k = k}, "k = " + std::to_string(k));
+    }
+  }
+}
+
+TEST(Screen, RowsThatWaitAndRowsLeftToFloatsMakeOneAnswer) {
+  // A hidden cluster, then loose blocks without end, then the nearest rows of all.
+  const std::size_t dim = 16;
+  auto values = with_a_hidden_cluster(6000, dim, false, 43);
+  const auto queries = queries_near_the_cluster(values, dim, 3, 45);
+  const auto narrow = clustered(40 * 256, dim, 1, 1e-5, 44);
+  values.insert(values.end(), narrow.begin(), narrow.end());
+  const auto others = clustered(3000, dim, 1, 1, 46);
+  values.insert(values.end(), others.begin(), others.end());
+  for (std::size_t i = 0; i < 4; ++i) {
+    values.insert(values.end(), queries.begin(), queries.end());
+  }
+  const TestRows rows(values, dim);
+  std::vector<Row> out;
+  for (Row row = 0; row < rows.size(); row += 3) out.push_back(row);
+  const RowBitmap excluded = RowBitmap().with_rows(out);
+  for (const std::size_t threads : {1, 3}) {
+    expect_exact(rows, queries, {.k = 10, .threads = threads}, "all rows");
+    expect_exact(rows, queries, {.k = 10, .excluded = &excluded, .threads = threads}, "not all");
+  }
+}
+
 TEST(Screen, GivesUpCodesThatSayNothingAboutAQuery) {
   // Half of the rows in one narrow cluster: more candidates than are worth scoring one by one.
   auto values = clustered(12'000, 16, 1, 1, 30);

@@ -259,6 +259,33 @@ TEST(CodeQuery, KeyLimitIsOpenAndClosedAtTheEnds) {
   }
 }
 
+TEST(CodeQuery, AKeyLimitAdmitsTheKeysThatAreNotAboveIt) {
+  const Rows rows(10, 16, Values::kOrdinary, 10);
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  for (const Metric metric : kMetrics) {
+    const auto quantizer = ScalarQuantizer::train(rows.at, 16, metric);
+    CodeQuery query;
+    quantizer.prepare(rows.at[0], query);
+    const double best = exact_score(metric, rows.at[0], rows.at[0], 16);
+    for (const double wanted : {-kInfinity, -1e30, best - 7.3, best, best + 0.1, kInfinity}) {
+      const KeyLimit limit = query.key_limits(wanted);
+      for (const float error : {0.0f, 0.003f, 0.1f, 1e30f}) {
+        const std::int32_t most = limit(error, 4);
+        for (const std::int64_t off : {-100'000, -1, 0, 1, 2, 100'000}) {
+          const std::int64_t key = most + off;
+          if (key < -2'000'000'000 || key > 2'000'000'000) continue;  // no sum of products is
+          const auto narrow = static_cast<std::int32_t>(key);
+          EXPECT_EQ(limit.admits(narrow, error, 4), narrow <= most)
+              << metric_name(metric) << ' ' << wanted << ' ' << error << ' ' << key;
+        }
+        for (const std::int32_t key : {-2'000'000'000, -1, 0, 2'000'000'000}) {
+          EXPECT_EQ(limit.admits(key, error, 4), key <= most);
+        }
+      }
+    }
+  }
+}
+
 TEST(CodeQuery, FromACodeEqualsTheQueryOfTheDecodedRow) {
   for (const Metric metric : kMetrics) {
     const Rows rows(60, 100, Values::kOrdinary, 11);
