@@ -105,8 +105,8 @@ def bring_in_and_ask(path: Path, query_path: Path) -> None:
 
     with srvdb.open(str(path), prefault=True) as db:
         held = -1
-        while resident().file > held:  # until what goes on in the background is done
-            held = resident().file
+        while (now := resident().file) > held:  # until what goes on in the background is done
+            held = now
             time.sleep(0.05)
         db.search(np.load(query_path), 10)
 

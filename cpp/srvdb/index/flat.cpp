@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "srvdb/base/prefetch.h"
 #include "srvdb/base/scheduler.h"
 #include "srvdb/index/flat_scan.h"
 #include "srvdb/index/flat_screen.h"
@@ -72,26 +71,13 @@ std::vector<ScoredRow> flat_search(const RowsView& rows, Metric metric, const fl
 
 std::vector<ScoredRow> rescore(const RowsView& rows, Metric metric, const float* query,
                                std::span<const Row> candidates, std::size_t k) {
-  constexpr std::size_t kAhead = 8;         // rows on their way from memory
-  constexpr std::size_t kAheadBytes = 512;  // of each; the processor fetches the rest by itself
-  const ExactScorer scorer(metric, query, rows.dim);
-  const std::size_t n = candidates.size();
-  const auto fetch = [&](std::size_t i) {
-    prefetch_lines(rows.row(candidates[i]), std::min(rows.dim * sizeof(float), kAheadBytes));
-  };
-  for (std::size_t i = 0; i < std::min(n, kAhead); ++i) fetch(i);
-  std::vector<ScoredRow> scored;
-  scored.reserve(n);
-  for (std::size_t i = 0; i < n; ++i) {
-    if (i + kAhead < n) fetch(i + kAhead);
-    rows.verify(candidates[i]);
-    scored.push_back({scorer.score(rows.row(candidates[i])), candidates[i]});
+  if (k == 0) return {};
+  ExactTopK top(rows, metric, query, k, nullptr);
+  for (const Row row : candidates) {
+    rows.verify(row);
+    top.offer(row);
   }
-  const std::size_t kept = std::min(k, n);
-  std::partial_sort(scored.begin(), scored.begin() + static_cast<std::ptrdiff_t>(kept),
-                    scored.end(), better);
-  scored.resize(kept);
-  return scored;
+  return top.take();
 }
 
 }  // namespace srvdb

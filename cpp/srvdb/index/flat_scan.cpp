@@ -3,7 +3,6 @@
 #include <cmath>
 #include <limits>
 
-#include "srvdb/base/prefetch.h"
 #include "srvdb/distance/margin.h"
 #include "srvdb/index/live_rows.h"
 
@@ -35,8 +34,7 @@ float l2_limit(std::size_t dim, double distance) noexcept {
   return std::nextafter(static_cast<float>(limit), kInfinity);
 }
 
-constexpr std::size_t kAhead = 4;         // rows on their way from memory
-constexpr std::size_t kAheadBytes = 512;  // of each; the processor fetches the rest
+constexpr std::size_t kAhead = 4;  // rows on their way from memory
 
 }  // namespace
 
@@ -69,9 +67,7 @@ void FloatScan::offer_all(Row first, Row last, ExactTopK& top) {
 
 void FloatScan::offer_few(std::span<const Row> rows, ExactTopK& top) {
   for (std::size_t i = 0; i < rows.size();) {
-    if (i + kAhead < rows.size()) {
-      prefetch_lines(rows_.row(rows[i + kAhead]), std::min(rows_.dim * sizeof(float), kAheadBytes));
-    }
+    if (i + kAhead < rows.size()) rows_.prefetch(rows[i + kAhead]);
     const std::size_t end = run_end(rows, i);
     rows_.verify(rows[i], rows[i] + static_cast<Row>(end - i));
     score(rows[i], end - i, scores_ + i);

@@ -2,18 +2,12 @@
 
 #include <functional>
 
-#include "srvdb/base/prefetch.h"
 #include "srvdb/index/live_rows.h"
 
 namespace srvdb {
 namespace {
 
 constexpr std::size_t kLooseShare = 4;  // a block is loose when more than this part of it passes
-
-void prefetch_row(const RowsView& rows, Row row) noexcept {
-  constexpr std::size_t kBytes = 512;  // the processor fetches the rest by itself
-  prefetch_lines(rows.row(row), std::min(rows.dim * sizeof(float), kBytes));
-}
 
 }  // namespace
 
@@ -50,7 +44,7 @@ void ScreenedTopK::score(std::size_t first, std::size_t last) {
   std::size_t n = 0;
   for (std::size_t i = first; i < last; ++i) {
     if (!passes(waiting_[i])) continue;
-    prefetch_row(*rows_, waiting_[i].row);
+    rows_->prefetch(waiting_[i].row);
     std::swap(waiting_[first + n++], waiting_[i]);
   }
   for (std::size_t i = first; i < first + n; ++i) {

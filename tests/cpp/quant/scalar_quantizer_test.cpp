@@ -247,13 +247,18 @@ TEST(CodeQuery, KeyLimitSkipsRowsThatAreClearlyWorse) {
   }
 }
 
+// Row 0 as a query for codes of the rows.
+CodeQuery first_row_as_query(const Rows& rows, Metric metric) {
+  CodeQuery query;
+  ScalarQuantizer::train(rows.at, rows.dim, metric).prepare(rows.at[0], query);
+  return query;
+}
+
 TEST(CodeQuery, KeyLimitIsOpenAndClosedAtTheEnds) {
   const Rows rows(10, 16, Values::kOrdinary, 10);
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
   for (const Metric metric : kMetrics) {
-    const auto quantizer = ScalarQuantizer::train(rows.at, 16, metric);
-    CodeQuery query;
-    quantizer.prepare(rows.at[0], query);
+    const CodeQuery query = first_row_as_query(rows, metric);
     EXPECT_EQ(query.key_limit(-kInfinity, 0.1f, 4), std::numeric_limits<std::int32_t>::max());
     EXPECT_EQ(query.key_limit(kInfinity, 0.1f, 4), std::numeric_limits<std::int32_t>::min());
   }
@@ -263,9 +268,7 @@ TEST(CodeQuery, AKeyLimitAdmitsTheKeysThatAreNotAboveIt) {
   const Rows rows(10, 16, Values::kOrdinary, 10);
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
   for (const Metric metric : kMetrics) {
-    const auto quantizer = ScalarQuantizer::train(rows.at, 16, metric);
-    CodeQuery query;
-    quantizer.prepare(rows.at[0], query);
+    const CodeQuery query = first_row_as_query(rows, metric);
     const double best = exact_score(metric, rows.at[0], rows.at[0], 16);
     for (const double wanted : {-kInfinity, -1e30, best - 7.3, best, best + 0.1, kInfinity}) {
       const KeyLimit limit = query.key_limits(wanted);
